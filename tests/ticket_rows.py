@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
+
+import loratory
 
 WORDS = {
     "billing": ("invoice", "refund", "payment", "card charge", "receipt"),
@@ -26,3 +29,16 @@ def make_tickets(count: int, seed: int = 1) -> list[dict[str, object]]:
         message = f"{opening}, my {thing} {trouble} {ending}"
         rows.append({"id": number, "message": message, "team": team, "channel": chance.choice(("mail", "chat"))})
     return rows
+
+
+def run_tickets(output: Path, count: int, ladder: list[object] | None = None) -> loratory.Run:
+    """A quick run over so many tickets, called `tickets`."""
+    return loratory.run(
+        make_tickets(count),
+        text="message",
+        label="team",
+        name="tickets",
+        output=output,
+        ladder=ladder or ["rules", "tfidf"],
+        evidence={"resamples": 200, "latency_texts": 5},
+    )

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import json
 import re
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +14,8 @@ from typing import Any
 import pytest
 from doc_blocks import DOCS, HOME, list_pages
 from ruamel.yaml import YAML
+
+from doc_modules import load_doc_module
 
 PAGES = list_pages()
 ROOT_PAGES = [HOME / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
@@ -31,14 +31,8 @@ def load_config() -> Any:
     return YAML(typ="safe").load((HOME / "mkdocs.yml").read_text(encoding="utf-8"))
 
 
-@cache
 def hooks() -> ModuleType:
-    found = importlib.util.spec_from_file_location("docs_hooks", DOCS / "hooks.py")
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+    return load_doc_module("hooks")
 
 
 def strip_code(text: str) -> str:

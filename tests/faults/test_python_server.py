@@ -11,20 +11,12 @@ import httpx
 import pytest
 
 import loratory
-from ticket_rows import make_tickets
+from ticket_rows import run_tickets
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> loratory.Run:
-    return loratory.run(
-        make_tickets(120),
-        text="message",
-        label="team",
-        name="tickets",
-        output=tmp_path_factory.mktemp("home") / "run",
-        ladder=["rules", "tfidf"],
-        evidence={"resamples": 200, "latency_texts": 5},
-    )
+    return run_tickets(tmp_path_factory.mktemp("home") / "run", 120)
 
 
 def test_it_answers_inside_the_block_and_ends_with_it(run: loratory.Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
-from functools import cache
-from pathlib import Path
 from types import ModuleType
 
+from doc_modules import DOCS, load_doc_module
 from loratory.discovery import list_names, load_named
 
-DOCS = Path(__file__).parents[2] / "docs"
 PAGES = ("spec.md", "spec.schema.json", "cli.md", "server.md", "evidence.md", "data.md", "reliability.md")
 
 
-@cache
 def generator() -> ModuleType:
-    found = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+    return load_doc_module("generate")
 
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")

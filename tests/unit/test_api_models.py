@@ -12,21 +12,14 @@ import pandas as pd
 import pytest
 
 import loratory
-from ticket_rows import make_tickets
+from ticket_rows import make_tickets, run_tickets
 
 FAST = {"resamples": 200, "latency_texts": 5}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> loratory.Run:
-    return loratory.run(
-        make_tickets(180),
-        text="message",
-        label="team",
-        output=tmp_path_factory.mktemp("home") / "run",
-        ladder=["rules", "tfidf"],
-        evidence=FAST,
-    )
+    return run_tickets(tmp_path_factory.mktemp("home") / "run", 180)
 
 
 @pytest.fixture(scope="module")

@@ -9,25 +9,17 @@ from typing import Any
 
 import pytest
 
-import loratory
 from loratory.api.results import Run
 from loratory.display.progress import ignore_event, is_notebook, show_progress
 from loratory.display.progress_screen import ProgressScreen
 from loratory.protocols.events import ContenderFailed, ContenderStarted, FitStarted, StageStarted, StepFinished
-from ticket_rows import make_tickets
+from ticket_rows import run_tickets
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return loratory.run(
-        make_tickets(120),
-        text="message",
-        label="team",
-        name="tickets",
-        output=tmp_path_factory.mktemp("home") / "<run>",
-        ladder=[{"a-b": {"regime": "tfidf"}}, "rules"],
-        evidence={"resamples": 200, "latency_texts": 5},
-    )
+    ladder: list[object] = [{"a-b": {"regime": "tfidf"}}, "rules"]
+    return run_tickets(tmp_path_factory.mktemp("home") / "<run>", 120, ladder)
 
 
 def parse(fragment: str) -> ElementTree.Element:

@@ -10,31 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loratory.api.named_columns import NamedColumns
 from loratory.api.scores import Score, flatten_scores, make_frame
 from loratory.data.readers.in_memory import is_table, is_table_of_parts, write_table
-from loratory.experiment.init.task_inference import COLUMNS_BY_KIND
 from loratory.protocols import Predictor
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 TABLE_SOURCE = "a table in memory"  # how the ledger of test reads calls examples that are no file
-
-
-@dataclass(frozen=True)
-class NamedColumns:
-    """Which columns of labelled examples are meant; what is left out is found by its name."""
-
-    text: str | None = None
-    label: str | None = None
-    others: Mapping[str, str] | None = None  # by the task's own names
-
-    def to_arguments(self, kind: str) -> list[str]:
-        """NAME=COLUMN of each, by the names that a kind of task has for them."""
-        names = COLUMNS_BY_KIND.get(kind, ("text", "label"))
-        columns = zip(names, (self.text, self.label), strict=True)
-        given = {name: column for name, column in columns if column is not None}
-        return [f"{name}={column}" for name, column in {**given, **(self.others or {})}.items()]
 
 
 @dataclass(frozen=True)

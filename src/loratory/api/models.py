@@ -12,11 +12,23 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
 
+from loratory.api.named_columns import NamedColumns
 from loratory.data.task_inputs import InputFormat
 from loratory.display.progress import is_notebook
 from loratory.errors import UnsupportedTask
 from loratory.experiment.artifact_lookup import find_fit_folder, name_artifact, read_predictor
-from loratory.protocols import JSON, Answer, Input, Labelled, Prediction, Predictor, Spanned, Task, require_labelled
+from loratory.protocols import (
+    JSON,
+    Answer,
+    Input,
+    Labelled,
+    Prediction,
+    Predictor,
+    Spanned,
+    Task,
+    list_labels,
+    require_labelled,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,10 +92,7 @@ class Model:
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels, in the order of the columns of `predict_proba`; of a tag task the labels of spans."""
-        task = self.task
-        if isinstance(task, Labelled):
-            return tuple(task.labels or ())
-        return tuple(task.span_labels) if isinstance(task, Spanned) else ()
+        return list_labels(self.task)
 
     @overload
     def predict(self, inputs: OneInput) -> Answer: ...
@@ -198,7 +207,7 @@ class Model:
         columns: Mapping[str, str] | None = None,
     ) -> Evaluation:
         """Score the model on labelled examples: a file, a folder, a hub id, or a table. See `loratory.evaluate`."""
-        from loratory.api.evaluations import NamedColumns, evaluate_predictor
+        from loratory.api.evaluations import evaluate_predictor
 
         with self._lock:
             return evaluate_predictor(self.predictor, self.folder, data, NamedColumns(text, label, columns))
@@ -212,7 +221,7 @@ class Model:
         **options: Any,
     ) -> StressResult:
         """Change texts harmlessly, and count the answers that change with them. See `loratory.stress`."""
-        from loratory.api.evaluations import NamedColumns, stress_folder
+        from loratory.api.evaluations import stress_folder
 
         named = NamedColumns(others=columns)
         return stress_folder(self.source, self.contender, data, named, progress, options)

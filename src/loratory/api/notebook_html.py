@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from loratory.api.scores import Score
+    from loratory.evaluation.table_cells import TableColumn
 
 CELL = "padding:0.25em 0.75em;white-space:nowrap"
 CHART_WIDTH, CHART_HEIGHT = 160, 14  # pixels of a drawn interval
@@ -36,7 +37,7 @@ def render_verdict(verdict: Mapping[str, Any]) -> str:
 
 def render_ladder(ladder: Mapping[str, Any]) -> str:
     """The ladder as a table; the headline's interval is drawn on one scale for all contenders."""
-    from loratory.evaluation.table_cells import build_cells, format_confidence, select_columns
+    from loratory.evaluation.table_cells import format_confidence, select_columns
 
     columns = select_columns(ladder)
     scale = _find_scale(ladder)
@@ -45,7 +46,7 @@ def render_ladder(ladder: Mapping[str, Any]) -> str:
         + (f'<th style="{CELL};text-align:left">{_format_scale(scale)}</th>' if column.key == "headline" else "")
         for column in columns
     )
-    rows = "".join(_render_row(ladder, row, build_cells(ladder, row), scale) for row in ladder["contenders"])
+    rows = "".join(_render_row(ladder, row, columns, scale) for row in ladder["contenders"])
     confidence = format_confidence(ladder["evidence"]["confidence"])
     caption = html.escape(f"{ladder['name']}: mean over seeds [{confidence} interval]; * recommended")
     return (
@@ -73,13 +74,14 @@ def render_lines(lines: Sequence[str], warnings: Sequence[str]) -> str:
 
 
 def _render_row(
-    ladder: Mapping[str, Any], row: Mapping[str, Any], cells: Mapping[str, str], scale: tuple[float, float]
+    ladder: Mapping[str, Any], row: Mapping[str, Any], columns: Sequence[TableColumn], scale: tuple[float, float]
 ) -> str:
-    from loratory.evaluation.table_cells import select_columns
+    from loratory.evaluation.table_cells import build_cells
 
+    cells = build_cells(ladder, row)
     best = row["name"] == ladder["verdict"]["recommended"]
     made = ""
-    for column in select_columns(ladder):
+    for column in columns:
         align = "right" if column.number else "left"
         made += f'<td style="{CELL};text-align:{align}">{html.escape(cells[column.key])}</td>'
         if column.key == "headline":

@@ -9,8 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from loratory.api.named_columns import NamedColumns
 from loratory.api.results import Run
-from loratory.api.spec_sources import Columns, SpecSource
+from loratory.api.spec_sources import SpecSource
 from loratory.display.progress import show_progress
 from loratory.errors import SpecError, suggest_nearest
 from loratory.experiment.init.task_inference import InitOptions
@@ -95,7 +96,7 @@ def run(
         LoratoryError: no contender could be fitted.
     """
     folder = Path(output).expanduser() if output is not None else None
-    spec = SpecSource(source, data, Columns(text, label, group), changes).read(folder)
+    spec = SpecSource(source, data, NamedColumns(text, label, {"group": group}), changes).read(folder)
     with show_progress(progress) as on_event:
         return run_spec(spec, folder, on_event)
 
@@ -135,7 +136,7 @@ def check(
         LoratoryError: whatever `loratory.run` would refuse before its first fit.
     """
     with TemporaryDirectory(prefix="loratory-") as folder, show_progress(progress) as on_event:
-        spec = SpecSource(source, data, Columns(text, label, group), changes).read(Path(folder))
+        spec = SpecSource(source, data, NamedColumns(text, label, {"group": group}), changes).read(Path(folder))
         return check_parsed_spec(spec, on_event)
 
 

@@ -113,9 +113,9 @@ def serve(
     arguments += ["--config", str(config)] if config is not None else []
     changes = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
     paths = _name_paths(source)
-    load_server_spec(Path(config) if config is not None else None, paths, changes, contender)  # mistakes are told now
-    for task in (one.partition("=")[2] or one for one in paths):
-        find_fit_folder(Path(task), contender)
+    spec = load_server_spec(Path(config) if config is not None else None, paths, changes, contender)
+    for task in spec.tasks.values():  # a mistake is told here and now
+        find_fit_folder(task.path, task.contender)
     arguments += ["--contender", contender] if contender is not None else []
     for change in changes:
         arguments += ["--set", change]

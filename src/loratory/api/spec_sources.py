@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from loratory.api.named_columns import NamedColumns
 from loratory.data.readers.in_memory import TABLE_FORMS, is_table, is_table_of_parts, write_table
 from loratory.errors import DataError, SpecError, format_value
 from loratory.experiment.artifact_lookup import LADDER_FILE
-from loratory.experiment.init.task_inference import COLUMNS_BY_KIND, InitOptions
+from loratory.experiment.init.task_inference import InitOptions
 from loratory.experiment.spec_loading import build_spec, find_spec_file, make_parser, replace_data_path
 from loratory.protocols.recipes import SPEC_FILE
 from loratory.specs.overrides import merge_changes
@@ -27,27 +28,12 @@ ALLOWED_SOURCES = (
 
 
 @dataclass(frozen=True)
-class Columns:
-    """Which columns of somebody's examples are meant; what is None is guessed, as `loratory init` does."""
-
-    text: str | None = None
-    label: str | None = None
-    group: str | None = None
-
-    def to_dict(self, kind: str = "") -> dict[str, str]:
-        """The columns that were named: by these names, or by the names that a kind of task has for them."""
-        text, label = COLUMNS_BY_KIND.get(kind, ("text", "label"))
-        known = {text: self.text, label: self.label, "group": self.group}
-        return {name: column for name, column in known.items() if column is not None}
-
-
-@dataclass(frozen=True)
 class SpecSource:
     """A source with the changes that a call makes to it."""
 
     source: Any
     data: Any = None
-    columns: Columns = Columns()
+    columns: NamedColumns = field(default_factory=NamedColumns)
     changes: Mapping[str, Any] | None = None
 
     def read(self, folder: Path | None) -> Spec:
@@ -143,7 +129,7 @@ def _read_examples(source: SpecSource, folder: Path | None, changes: dict[str, A
     kind = task.get("kind") if isinstance(task, Mapping) else task
     if isinstance(task, str):
         del changes["task"]
-    _check_names(changes)
+    _check_keywords(changes)
     is_file = isinstance(source.source, (str, Path))
     name = changes.get("name") or (None if is_file else DEFAULT_NAME)
     home = folder or Path("runs") / str(name or Path(source.source).expanduser().resolve().name.split(".")[0])
@@ -158,19 +144,10 @@ def _read_examples(source: SpecSource, folder: Path | None, changes: dict[str, A
     return build_spec(values, make_parser(home / SPEC_FILE, lines, by), home)
 
 
-def _check_names(changes: Mapping[str, Any]) -> None:
+def _check_keywords(changes: Mapping[str, Any]) -> None:
     """Refuse an unknown keyword before anything is written."""
-    from loratory.discovery import list_names
-    from loratory.errors import suggest_nearest
-
-    known = (*SECTIONS, *list_names("regimes"))
-    for name in changes:
-        if name not in known:
-            raise SpecError(
-                f"unknown key {name!r}{suggest_nearest(name, known)}",
-                where=f"the argument {name}",
-                allowed=", ".join(known),
-            )
+    parser = make_parser(ARGUMENT, {}, merge_changes({}, changes)[1])
+    parser.check_keys(changes, (*SECTIONS, *parser.regimes), ())
 
 
 def _name_arguments(problem: DataError | SpecError) -> DataError | SpecError:

@@ -154,18 +154,8 @@ def is_process_alive(pid: int) -> bool:
 
 def write_bytes(file: Path, data: bytes) -> None:
     """Replace a file whole or not at all; raises StorageError."""
-    part = make_temporary_path(file)
-    with translate_write_errors(file):
-        make_folder(file.parent)
-        remove_leftovers(file)
-        try:
-            part.write_bytes(data)
-            sync_path(part)
-            os.replace(part, file)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-        sync_path(file.parent)
+    with _replace_file(file) as part:
+        part.write_bytes(data)
 
 
 @contextmanager
@@ -174,13 +164,22 @@ def open_replacement(file: Path) -> Iterator[TextIO]:
 
     Lines end as they are written. Raises StorageError.
     """
+    with (
+        _replace_file(file) as part,
+        part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as opened,
+    ):
+        yield opened
+
+
+@contextmanager
+def _replace_file(file: Path) -> Iterator[Path]:
+    """A temporary path, whose file takes the place of `file` at the end; without one where the work inside fails."""
     part = make_temporary_path(file)
     with translate_write_errors(file):
         make_folder(file.parent)
         remove_leftovers(file)
         try:
-            with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as opened:
-                yield opened
+            yield part
             sync_path(part)
             os.replace(part, file)
         except BaseException:

@@ -7,6 +7,7 @@ import importlib
 import time
 from typing import Any
 
+from loratory.display.step_clock import StepClock
 from loratory.protocols.events import (
     ContenderFailed,
     ContenderStarted,
@@ -26,7 +27,7 @@ class NotebookProgress:
     def __init__(self) -> None:
         self._display: Any = None
         self._heading, self._failures = "", list[str]()
-        self._shown_at, self._started_at, self._first_step = 0.0, 0.0, -1
+        self._shown_at, self._clock = 0.0, StepClock()
 
     def __enter__(self) -> NotebookProgress:
         display: Any = importlib.import_module("IPython.display")
@@ -48,7 +49,7 @@ class NotebookProgress:
             self._failures.append(event.reason)
             self._head(self._heading)
         elif isinstance(event, FitStarted):
-            self._started_at, self._first_step = time.monotonic(), -1
+            self._clock = StepClock()
         elif isinstance(event, StepFinished):
             self._show_step(event)
 
@@ -57,16 +58,12 @@ class NotebookProgress:
         self._show(html.escape(text))
 
     def _show_step(self, event: StepFinished) -> None:
+        self._clock.start_at(event.step)
         now = time.monotonic()
-        if self._first_step < 0:
-            self._first_step, self._started_at = event.step, now
         if now - self._shown_at < UPDATE_SECONDS:
             return
         self._shown_at = now
-        left = ""
-        if event.step > self._first_step:
-            seconds = (now - self._started_at) / (event.step - self._first_step) * (event.count - event.step)
-            left = f", about {seconds:.0f} s left"
+        left = self._clock.format_time_left(event.step, event.count)
         text = html.escape(f"{self._heading}: epoch {event.epoch}, loss {event.loss:.3f}{left}")
         self._show(f'<progress value="{event.step}" max="{event.count}"></progress> {text}')
 

@@ -8,6 +8,7 @@ from functools import singledispatchmethod
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from loratory.display.console import MAX_LINE_CHARACTERS, make_console
+from loratory.display.step_clock import StepClock
 from loratory.errors import shorten
 from loratory.protocols.events import (
     ContenderFailed,
@@ -35,7 +36,7 @@ class ProgressScreen:
         self.console = make_console(quiet=quiet)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._title, self._score, self._printed_at, self._started_at, self._first_step = "", "", 0.0, 0.0, 0
+        self._title, self._score, self._printed_at, self._clock = "", "", 0.0, StepClock()
         self._previewed_fits: dict[str, str] = {}  # contender -> the fit whose first examples were shown
 
     def __enter__(self) -> ProgressScreen:
@@ -94,7 +95,7 @@ class ProgressScreen:
     def _(self, event: FitStarted) -> None:
         self._remove_progress_bar()
         self._title, self._score = f"{event.contender} seed {event.seed}", ""
-        self._started_at, self._printed_at, self._first_step = time.monotonic(), time.monotonic(), -1
+        self._printed_at, self._clock = time.monotonic(), StepClock()
 
     @_show.register
     def _(self, event: ExamplePreviewed) -> None:
@@ -108,8 +109,7 @@ class ProgressScreen:
     @_show.register
     def _(self, event: StepFinished) -> None:
         step, count = event.step, event.count
-        if self._first_step < 0:  # of this process: a fit that goes on begins somewhere in the middle
-            self._first_step, self._started_at = step, time.monotonic()
+        self._clock.start_at(step)
         text = f"{self._title}  epoch {event.epoch}  loss {event.loss:.3f}{self._score}"
         if self._bar is not None:
             if self._task is None:
@@ -117,7 +117,7 @@ class ProgressScreen:
             self._bar.update(self._task, completed=step, description=text)
         elif time.monotonic() - self._printed_at > PLAIN_PROGRESS_SECONDS:
             self._printed_at = time.monotonic()
-            left = self._format_time_left(step, count)
+            left = self._clock.format_time_left(step, count)
             self.console.print(f"  {text}  step {step} of {count}{left}", markup=False)
 
     @_show.register
@@ -131,13 +131,6 @@ class ProgressScreen:
         if "best" in facts:
             seconds, precision = facts["seconds"], facts["precision"]
             self._print_line(f"{self._title}: validation {facts['best']:.4f} after {seconds:.0f} s ({precision})")
-
-    def _format_time_left(self, step: int, count: int) -> str:
-        """Nothing until two steps were seen: the first one says when the clock began, not how fast it runs."""
-        if step <= self._first_step:
-            return ""
-        seconds = (time.monotonic() - self._started_at) / (step - self._first_step) * (count - step)
-        return f", about {seconds:.0f} s left"
 
     def _print_heading(self, text: str) -> None:
         self._remove_progress_bar()

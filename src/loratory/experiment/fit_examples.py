@@ -8,7 +8,6 @@ from pathlib import Path
 from loratory.data.dataset import Dataset
 from loratory.data.splitting.groups import group_examples
 from loratory.data.splitting.splits import split_examples
-from loratory.errors import LoratoryError
 from loratory.experiment.events import catch_interrupts
 from loratory.experiment.prepare import PreparedSplit
 from loratory.experiment.run_context import RunContext
@@ -58,6 +57,4 @@ def _split(spec: Spec, examples: Dataset) -> PreparedSplit:
     found = group_examples(examples, examples.texts, spec.data.near_duplicates)
     grouped = examples.with_groups(found.groups)
     parts = split_examples(grouped, spec.data.split, test=())
-    if not parts.validation:
-        raise LoratoryError("there is no validation set", where="data")
     return PreparedSplit(spec.task, parts, {}, {"messages": []}, ())

@@ -78,6 +78,7 @@ from loratory.protocols.tasks import (
     Spanned,
     Task,
     TaskT,
+    list_labels,
     require_labelled,
     require_spanned,
 )
@@ -175,6 +176,7 @@ __all__ = [
     "is_always_alive",
     "is_contender_kind",
     "list_files",
+    "list_labels",
     "make_contender_kind",
     "predict_and_score",
     "read_predictor_kind",

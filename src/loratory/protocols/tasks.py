@@ -128,6 +128,13 @@ def require_spanned(task: Task) -> Spanned:
     return task
 
 
+def list_labels(task: Task) -> tuple[str, ...]:
+    """The labels of texts or of spans; none where the answer is written."""
+    if isinstance(task, Labelled):
+        return tuple(task.labels or ())
+    return tuple(task.span_labels) if isinstance(task, Spanned) else ()
+
+
 @runtime_checkable
 class ContractDescriber(Protocol):
     """A capability: the answer in words, for model cards; of another task the card shows the JSON Schema."""

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from loratory.errors import SpecError, suggest_nearest
-from loratory.protocols import JSON, GenerativePredictor, Labelled, Predictor, Spanned, Task
+from loratory.protocols import JSON, GenerativePredictor, Labelled, Predictor, Task, list_labels
 from loratory.serving.engine.input_validation import InputValidator
 from loratory.serving.engine.moving_average import update_moving_average
 from loratory.specs.serve import ServedTaskSpec
@@ -65,10 +65,7 @@ class Service:
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels of texts or of spans; none where the answer is written."""
-        task = self.task
-        if isinstance(task, Labelled):
-            return tuple(task.labels or ())
-        return tuple(task.span_labels) if isinstance(task, Spanned) else ()
+        return list_labels(self.task)
 
 
 class ServiceRegistry:
