@@ -13,6 +13,10 @@ from __future__ import annotations
 
 import importlib
 
+from loratory.threads import set_thread_environment
+
+set_thread_environment()  # read by OpenMP when torch is loaded
+
 __version__ = "0.1.0"
 TYPE_CHECKING = False  # type checkers take it for true; `typing` takes longer to import than all of this module
 

@@ -55,7 +55,7 @@ def test_the_remaining_time_of_a_fit_that_goes_on(clock: Clock, said: Callable[[
         for number in range(52, 62):
             clock.now += 3
             step(screen, number)
-    assert said()[-1].endswith("step 58 of 100, about 126 s left")
+    assert said()[-1].endswith("step 58 of 100, about 2 min left")
     assert not any("about 0 s left" in line for line in said())
 
 

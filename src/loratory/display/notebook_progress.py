@@ -58,12 +58,12 @@ class NotebookProgress:
         self._show(html.escape(text))
 
     def _show_step(self, event: StepFinished) -> None:
-        self._clock.start_at(event.step)
+        self._clock.record_step(event.step, event.epoch)
         now = time.monotonic()
         if now - self._shown_at < UPDATE_SECONDS:
             return
         self._shown_at = now
-        left = self._clock.format_time_left(event.step, event.count)
+        left = self._clock.format_time_left(event.count)
         text = html.escape(f"{self._heading}: epoch {event.epoch}, loss {event.loss:.3f}{left}")
         self._show(f'<progress value="{event.step}" max="{event.count}"></progress> {text}')
 

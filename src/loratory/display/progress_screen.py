@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from functools import singledispatchmethod
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from loratory.display.console import MAX_LINE_CHARACTERS, make_console
 from loratory.display.step_clock import StepClock
@@ -44,8 +44,7 @@ class ProgressScreen:
             self._bar = Progress(
                 TextColumn("  {task.description}"),
                 BarColumn(24),
-                TextColumn("{task.percentage:>3.0f} %"),
-                TimeRemainingColumn(),
+                TextColumn("{task.percentage:>3.0f} %{task.fields[left]}"),
                 console=self.console,
                 transient=True,
             )
@@ -109,16 +108,15 @@ class ProgressScreen:
     @_show.register
     def _(self, event: StepFinished) -> None:
         step, count = event.step, event.count
-        self._clock.start_at(step)
+        self._clock.record_step(step, event.epoch)
         text = f"{self._title}  epoch {event.epoch}  loss {event.loss:.3f}{self._score}"
         if self._bar is not None:
             if self._task is None:
-                self._task = self._bar.add_task(text, total=count)
-            self._bar.update(self._task, completed=step, description=text)
+                self._task = self._bar.add_task(text, total=count, left="")
+            self._bar.update(self._task, completed=step, description=text, left=self._clock.format_time_left(count))
         elif time.monotonic() - self._printed_at > PLAIN_PROGRESS_SECONDS:
             self._printed_at = time.monotonic()
-            left = self._clock.format_time_left(step, count)
-            self.console.print(f"  {text}  step {step} of {count}{left}", markup=False)
+            self.console.print(f"  {text}  step {step} of {count}{self._clock.format_time_left(count)}", markup=False)
 
     @_show.register
     def _(self, event: EpochFinished) -> None:

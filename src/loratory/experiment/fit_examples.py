@@ -14,6 +14,7 @@ from loratory.experiment.run_context import RunContext
 from loratory.experiment.steps import fit, preflight
 from loratory.protocols.events import EventListener
 from loratory.specs.spec import MAJORITY, Spec
+from loratory.threads import set_torch_threads
 
 
 def fit_examples(spec: Spec, examples: Dataset, folder: Path, on_event: EventListener) -> Path:
@@ -21,8 +22,6 @@ def fit_examples(spec: Spec, examples: Dataset, folder: Path, on_event: EventLis
 
     The spec's share of the examples is kept as the validation set, near-duplicates on one side. Raises LoratoryError.
     """
-    import torch
-
     from loratory.backbones.forward.activation_cache import ActivationCache
     from loratory.backbones.forward.execution import run_locally
     from loratory.backbones.pool import TorchBackbonePool
@@ -32,8 +31,7 @@ def fit_examples(spec: Spec, examples: Dataset, folder: Path, on_event: EventLis
     ladder = preflight.check_ladder(spec)
     prepared = _split(spec, examples)
     preflight.check_fits(spec, prepared, ladder)
-    if spec.training.threads:
-        torch.set_num_threads(spec.training.threads)
+    set_torch_threads(spec.training.threads)
     device = preflight.choose_device()
     with catch_interrupts() as stopping:
         context = RunContext(

@@ -27,6 +27,7 @@ from loratory.experiment.steps import export, fit, latency, measure, preflight
 from loratory.experiment.trackers import open_event_bus
 from loratory.protocols.events import ContenderStarted, EventListener, MeasurementStarted, RunStarted, StageStarted
 from loratory.specs.spec import MAJORITY, Contender, Spec, sort_by_start
+from loratory.threads import set_torch_threads
 
 
 def run_experiment(spec: Spec, paths: RunPaths, on_event: EventListener) -> dict[str, Any]:
@@ -49,15 +50,12 @@ def open_run_context(
     spec: Spec, paths: RunPaths, on_event: EventListener, should_stop: Callable[[], bool]
 ) -> RunContext:
     """Refuse what cannot be, make or reread the split, write the lock."""
-    import torch
-
     from loratory.backbones.forward.activation_cache import ActivationCache
     from loratory.backbones.forward.execution import run_locally
     from loratory.backbones.pool import TorchBackbonePool
 
     check_run_format(paths.folder)
-    if spec.training.threads:
-        torch.set_num_threads(spec.training.threads)
+    set_torch_threads(spec.training.threads)
     device = preflight.choose_device()
     split, bases = preflight.run_preflight(spec, lambda: prepare.load_or_prepare(spec, paths.folder / "data", on_event))
     write_text(paths.folder / "spec.lock.yaml", format_lock(spec, paths.folder / "spec.lock.yaml"))

@@ -33,6 +33,7 @@ from loratory.specs.overrides import apply_overrides
 from loratory.specs.serve import ServedTaskSpec, ServerSpec
 from loratory.specs.spec import NAME_PATTERN, NAME_RULE
 from loratory.specs.yaml_files import load_yaml
+from loratory.threads import set_torch_threads
 
 if TYPE_CHECKING:
     from loratory.serving.http.server import Server
@@ -218,8 +219,6 @@ def _digest_folder(folder: Path) -> str:
 
 def build_server(spec: ServerSpec, keys: ApiKeys, report: Callable[[str], None]) -> Server:
     """A server with everything loaded. Raises LoratoryError."""
-    import torch
-
     from loratory.backbones.forward import hardware_benchmark
     from loratory.backbones.forward.attention import set_short_row_limits
     from loratory.backbones.pool import TorchBackbonePool
@@ -234,13 +233,11 @@ def build_server(spec: ServerSpec, keys: ApiKeys, report: Callable[[str], None])
         found, playing = discover_tasks(spec.discover, Path(".loratory") / "discovered")
         spec = spec.model_copy(update={"tasks": {**found, **spec.tasks}})
         roles = {**playing, **roles}
-    if spec.threads:
-        torch.set_num_threads(spec.threads)
+    threads = set_torch_threads(spec.threads)
     machine = hardware_benchmark.load_or_measure("cpu")
     set_short_row_limits(machine.short_training, machine.short_answering)
     pool = TorchBackbonePool(keep=False)
     services = {name: load_service(name, asked, pool) for name, asked in spec.tasks.items()}
-    threads = torch.get_num_threads()
     chosen = select_precisions(spec, services.values(), pool, threads, report)
     for service in services.values():
         warm_up(service)
