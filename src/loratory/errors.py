@@ -88,6 +88,10 @@ class TrainingDiverged(LoratoryError):
     """Training met NaN, infinity or a loss that only grows."""
 
 
+class ContenderPruned(LoratoryError):
+    """A fit was stopped because its validation scores cannot reach those of another contender."""
+
+
 class OutOfMemory(LoratoryError):
     """Memory is short, and nothing is left that could be made smaller on its own."""
 

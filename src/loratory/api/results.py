@@ -30,7 +30,7 @@ class LadderRow:
     regime: str
     base: str | None
     start: str | None  # the contender that it starts from
-    status: str  # "fitted" or "failed"
+    status: str  # "fitted", "failed", or "pruned": stopped by racing
     failure: str | None  # why it failed
     recommended: bool
     scores: Mapping[str, Score]  # by name: "accuracy", "recall/FRAUD"; empty for a contender that failed

@@ -12,6 +12,7 @@ from loratory.display.step_clock import StepClock
 from loratory.errors import shorten
 from loratory.protocols.events import (
     ContenderFailed,
+    ContenderPruned,
     ContenderStarted,
     EpochFinished,
     Event,
@@ -89,6 +90,10 @@ class ProgressScreen:
     @_show.register
     def _(self, event: ContenderFailed) -> None:
         self._print_line(f"failed: {shorten(event.reason, MAX_LINE_CHARACTERS)}")
+
+    @_show.register
+    def _(self, event: ContenderPruned) -> None:
+        self._print_line(f"stopped early: {shorten(event.reason, MAX_LINE_CHARACTERS)}")
 
     @_show.register
     def _(self, event: FitStarted) -> None:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from loratory.protocols import JSON, ParameterCount, ScoredPredictions, Task
 
+# The statuses of a contender without a fit, in words.
+UNFITTED_STATUSES = {"failed": "could not be fitted", "pruned": "could not win, and was not trained to its end"}
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -34,6 +37,7 @@ class ContenderResult:
     latency_ms: Mapping[str, float]  # p50 and p95 of one text, milliseconds
     trials: Sequence[Mapping[str, JSON]] = ()  # {option, value, score} tried on validation
     failure: str | None = None
+    is_pruned: bool = False  # the failure is that it could not win: its fit was stopped on validation
     extra_columns: Mapping[str, JSON] = field(
         default_factory=dict
     )  # json_valid of what writes; worth of an operating point

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loratory.evaluation.contender_metrics import compute_metrics
-from loratory.evaluation.contender_result import ContenderResult
+from loratory.evaluation.contender_result import UNFITTED_STATUSES, ContenderResult
 from loratory.evaluation.gate import evaluate_all_gates
 from loratory.evaluation.ladder_table import LadderTable
 from loratory.evaluation.leakage import measure_without_leaks
@@ -75,7 +75,8 @@ def _build_contender_row(
     }
     standing = comparison_set.find_rank(result.name) if comparison_set else None
     if comparison_set is None or standing is None:
-        return {**row, "seeds": [], "status": "failed", "failure": result.failure or "it was not fitted"}
+        status = "pruned" if result.is_pruned else "failed"
+        return {**row, "seeds": [], "status": status, "failure": result.failure or "it was not fitted"}
     return {
         **row,
         "seeds": [fit.seed for fit in result.fits],
@@ -151,9 +152,9 @@ def format_ladder_lines(ladder: Mapping[str, Any]) -> list[str]:
         if one.get("start_seconds") is not None
     ]
     said += [
-        f"{one['name']} could not be fitted: {one['failure']}"
+        f"{one['name']} {UNFITTED_STATUSES[one['status']]}: {one['failure']}"
         for one in ladder["contenders"]
-        if one["status"] == "failed"
+        if one["status"] in UNFITTED_STATUSES
     ]
     return said + [f"Warning: {warning}" for warning in verdict["warnings"]]
 

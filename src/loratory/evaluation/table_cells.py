@@ -59,9 +59,9 @@ def _list_scorer_columns(ladder: Mapping[str, Any]) -> list[TableColumn]:
 def build_cells(ladder: Mapping[str, Any], contender: Mapping[str, Any]) -> dict[str, str]:
     """Column key -> text, for one contender."""
     name = contender["name"] + (" *" if contender["name"] == ladder["verdict"]["recommended"] else "")
-    if contender["status"] == "failed":
+    if contender["status"] != "fitted":
         empty = {head.key: EMPTY_CELL for head in (*TABLE_COLUMNS, *_list_scorer_columns(ladder))}
-        return empty | {"name": name, "headline": "failed"}
+        return empty | {"name": name, "headline": contender["status"]}
     scores = contender["metrics"]
     return {
         "name": name,

@@ -11,7 +11,7 @@ from loratory.artifacts.manifests import open_artifact
 from loratory.backbones.forward.activation_cache import ActivationCache
 from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.pool import TorchBackbonePool
-from loratory.errors import ArtifactError, make_missing_extra
+from loratory.errors import ArtifactError, ContenderPruned, LoratoryError, make_missing_extra
 from loratory.experiment.artifact_lookup import read_ladder, read_unsealed_ladder
 from loratory.experiment.prepare import load_prepared
 from loratory.experiment.results import write_results
@@ -53,12 +53,14 @@ def _rebuild_locked(folder: Path, on_event: EventListener) -> Path:
         lambda: False,
         spec.training,
     )
-    fitted, failures = {}, {}
+    fitted: dict[str, FittedContender] = {}
+    failures: dict[str, LoratoryError] = {}
     rows = {row["name"]: row for row in ladder["contenders"]}
     for contender in spec.ladder:
         row = _row_of(rows, contender, folder)
-        if row["status"] == "failed":
-            failures[contender.name] = row["failure"]
+        if row["status"] != "fitted":
+            kind = ContenderPruned if row["status"] == "pruned" else LoratoryError
+            failures[contender.name] = kind(row["failure"])
         else:
             folders = {seed: context.folder / contender.name / f"seed-{seed}" for seed in row["seeds"]}
             fitted[contender.name] = FittedContender(contender, folders, row["shipped_seed"], row["trials"])

@@ -9,6 +9,7 @@ from typing import Any
 
 from loratory.artifacts.durable_files import write_json, write_text
 from loratory.data.splitting import ledger
+from loratory.errors import ContenderPruned, LoratoryError
 from loratory.evaluation import ladder as ladders
 from loratory.evaluation.contender_result import ContenderResult
 from loratory.evaluation.report.html_report import render_report
@@ -25,7 +26,7 @@ from loratory.specs.spec import Contender
 
 
 def write_results(
-    context: RunContext, paths: RunPaths, fitted: dict[str, FittedContender], failures: dict[str, str]
+    context: RunContext, paths: RunPaths, fitted: dict[str, FittedContender], failures: Mapping[str, LoratoryError]
 ) -> dict[str, Any]:
     """ladder.json, verdict.json and report.html from the rows on disk, and last the manifest that covers them.
 
@@ -53,7 +54,7 @@ def _collect_results(context: RunContext, paths: RunPaths, fitted: FittedContend
     return replace(measure.collect_results(context, fitted), stress_rows=under_stress, latency_ms=timed)
 
 
-def _failed_result(contender: Contender, failure: str) -> ContenderResult:
+def _failed_result(contender: Contender, failure: LoratoryError) -> ContenderResult:
     return ContenderResult(
         contender.name,
         contender.regime,
@@ -64,7 +65,8 @@ def _failed_result(contender: Contender, failure: str) -> ContenderResult:
         ParameterCount(0, 0),
         0,
         {},
-        failure=failure,
+        failure=failure.problem if isinstance(failure, ContenderPruned) else str(failure),
+        is_pruned=isinstance(failure, ContenderPruned),
         start=contender.start,
     )
 

@@ -43,7 +43,7 @@ def run_experiment(spec: Spec, paths: RunPaths, on_event: EventListener) -> dict
         _measure_all(context, paths, fitted, failures)
         fitted = {name: one for name, one in fitted.items() if name not in failures}
         _require_trained_contender(context, fitted, failures)
-        return write_results(context, paths, fitted, {name: str(problem) for name, problem in failures.items()})
+        return write_results(context, paths, fitted, failures)
 
 
 def open_run_context(

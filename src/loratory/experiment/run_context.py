@@ -85,7 +85,9 @@ def fit_identity(context: RunContext, contender: Contender, seed: int) -> str:
     since batches go by them; validation as a set, since only its scores are looked at.
     """
     spec, parts = context.spec, context.split.parts
-    free = {"checkpoint_seconds", "threads", "gradient_checkpointing"} | ({"trials", "seeds"} if seed else {"seeds"})
+    free = {"checkpoint_seconds", "threads", "gradient_checkpointing", "racing", "seeds"} | (
+        {"trials"} if seed else set()
+    )
     files = {name: hash_file(Path(file)) for name, file in list_files(contender.options).items()}
     options = contender.options.model_dump()
     return digest_of(

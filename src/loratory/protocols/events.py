@@ -150,6 +150,14 @@ class TrialFinished:
 
 
 @dataclass(frozen=True)
+class ContenderPruned:
+    """A contender was stopped: by its validation scores it cannot reach another one."""
+
+    contender: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class ContenderFailed:
     """A contender could not be fitted or measured; the others go on."""
 
@@ -209,6 +217,7 @@ Event = (
     | FitFailed
     | TrialFinished
     | ContenderFailed
+    | ContenderPruned
     | MeasurementStarted
     | FitMeasured
     | ArtifactWritten

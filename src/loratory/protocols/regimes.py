@@ -70,6 +70,10 @@ class FitContext:
     should_stop: Callable[[], bool] = lambda: False
     device: str = "cpu"
     start_kind: StartKind | None = None  # of what the fit starts from, where the run says so
+    check_race: Callable[[Sequence[float], int], None] = lambda scores, epochs_left: None
+    """Called after each epoch with the headline on validation of every epoch so far, and how many may follow. Raises
+    ContenderPruned where another contender cannot be reached.
+    """
 
 
 Start = Backbone | Predictor | None

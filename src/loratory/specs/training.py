@@ -207,8 +207,10 @@ class TrainingSpec(BaseModel):
         description="adamw8bit stores the moments of weights with at least 4,096 values in eight bits (bitsandbytes). "
         "Use it to save memory.",
     )
-    schedule: Literal["linear", "cosine", "constant"] = Field(
-        "linear", description="Schedule of the learning rate after the warm-up."
+    schedule: Literal["linear", "cosine", "constant", "plateau"] = Field(
+        "linear",
+        description="Schedule of the learning rate after the warm-up. plateau: constant until the validation score "
+        "stops rising (see patience), then linear to zero in one last epoch; epochs is the most it takes.",
     )
     warmup: float = Field(0.05, ge=0, lt=1, description="Share of all steps in which the learning rate rises.")
     weight_decay: float = Field(0.01, ge=0, lt=1, description="Decoupled weight decay of AdamW, on matrices only.")
@@ -247,7 +249,18 @@ class TrainingSpec(BaseModel):
         description="Store only the input of each layer and recompute the rest in the backward pass: less memory, "
         "more time, the same result.",
     )
+    racing: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="on: a fit is stopped when its validation scores cannot reach those of another contender any "
+        "more; the contender is then not measured on the test set, and the ladder says so. off: every contender is "
+        "trained to its end. auto: on with one seed, off with several.",
+    )
     checkpoint_seconds: float = Field(
         30.0, ge=0, description="Time between checkpoints, in seconds. It does not change the result."
     )
     threads: int = Field(0, ge=0, description="Number of CPU threads. 0: all cores.")
+
+    @property
+    def races(self) -> bool:
+        """Whether contenders that cannot win are stopped: several seeds are asked for where the evidence is final."""
+        return self.racing == "on" or (self.racing == "auto" and self.seeds == 1)

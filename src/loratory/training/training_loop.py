@@ -59,6 +59,7 @@ class Progress:
     halvings: int = 0  # of the passes, where memory was short
     scaler: dict[str, float] = field(default_factory=dict)  # of the loss under fp16
     epoch_loss: float = 0.0
+    decay_from: int | None = None  # of schedule plateau: the step at which the learning rate began to fall
     losses: list[float] = field(default_factory=list)  # the first LOOK and the last LOOK
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -94,8 +95,7 @@ class _TrainingLoop:
 
     def run(self) -> dict[str, JSON]:
         progress = self.progress
-        patience = self.spec.patience or self.job.epochs
-        while progress.epoch < self.job.epochs and progress.stale < patience:
+        while not self._is_finished():
             self._train_epoch()
         self._set_parameters(self.best_parameters)
         return {
@@ -107,7 +107,28 @@ class _TrainingLoop:
             "halvings": progress.halvings,
         }
 
+    def _is_finished(self) -> bool:
+        progress = self.progress
+        if self.spec.schedule == "plateau":  # patience says when the last epoch begins
+            return progress.epoch > 0 and progress.step >= self._count_steps()
+        return progress.epoch >= self.job.epochs or progress.stale >= (self.spec.patience or self.job.epochs)
+
+    def _count_steps(self) -> int:
+        """Steps of the whole fit, as far as they are known now."""
+        if self.progress.decay_from is not None:
+            return self.progress.decay_from + self.steps_per_epoch
+        return self.steps_per_epoch * self.job.epochs
+
+    def _begin_decay_at_plateau(self) -> None:
+        """One epoch in which the learning rate falls to zero: from a plateau on, or the last that is allowed."""
+        progress = self.progress
+        if self.spec.schedule != "plateau" or progress.decay_from is not None:
+            return
+        if progress.stale >= (self.spec.patience or 1) or progress.epoch >= self.job.epochs - 1:
+            progress.decay_from = progress.step
+
     def _train_epoch(self) -> None:
+        self._begin_decay_at_plateau()
         progress = self.progress
         batches = self.job.batches(progress.epoch)
         while progress.batch < len(batches):
@@ -117,14 +138,14 @@ class _TrainingLoop:
             progress.epoch_loss += loss / len(batches)
             progress.seconds += time.monotonic() - started
             self._check_divergence(loss)
-            total = self.steps_per_epoch * self.job.epochs
-            self.context.report(StepFinished(progress.step, total, loss, progress.epoch + 1))
+            self.context.report(StepFinished(progress.step, self._count_steps(), loss, progress.epoch + 1))
             self._checkpoint_or_stop(last=progress.batch == len(batches))
         self._validate()
 
     def _train_step(self, batch: Batch) -> float:
         progress = self.progress
-        factor = compute_schedule_factor(self.spec, progress.step, self.steps_per_epoch * self.job.epochs)
+        steps = self.steps_per_epoch * self.job.epochs
+        factor = compute_schedule_factor(self.spec, progress.step, steps, progress.decay_from, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
         loss = self._gradients(batch)
@@ -262,6 +283,7 @@ class _TrainingLoop:
         progress.epoch, progress.batch, progress.epoch_loss = progress.epoch + 1, 0, 0.0
         progress.seconds += time.monotonic() - started
         self.context.report(finished)
+        self.context.check_race([epoch["score"] for epoch in progress.history], self.job.epochs - progress.epoch)
         self._checkpoint_or_stop(last=False)
 
     def _checkpoint_or_stop(self, last: bool) -> None:
@@ -314,11 +336,19 @@ def _build_parameter_groups(job: TrainingJob, decay: float) -> list[dict[str, ob
     ]
 
 
-def compute_schedule_factor(spec: TrainingSpec, step: int, steps: int) -> float:
-    """The learning rate's factor: linear warm-up, then linear or cosine to zero, or constant."""
+def compute_schedule_factor(
+    spec: TrainingSpec, step: int, steps: int, decay_from: int | None = None, decay_steps: int = 1
+) -> float:
+    """The learning rate's factor: linear warm-up, then linear or cosine to zero, or constant.
+
+    plateau: constant until step `decay_from`, then linear to zero in `decay_steps` (warm-up, stable, decay: Hu et al.
+    2024, section 4.2).
+    """
     warm = spec.warmup * steps
     if step < warm:
         return (step + 1) / (warm + 1)
+    if spec.schedule == "plateau":
+        return 1.0 if decay_from is None else max(1.0 - (step - decay_from) / decay_steps, 0.0)
     share = (step - warm) / max(steps - warm, 1)
     if spec.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))

@@ -11,7 +11,7 @@ from typing import Any
 from loratory.data.quality.quality_report import format_quality_lines as quality_lines
 from loratory.errors import make_missing_extra
 from loratory.evaluation import table_cells
-from loratory.evaluation.contender_result import ContenderResult
+from loratory.evaluation.contender_result import UNFITTED_STATUSES, ContenderResult
 from loratory.evaluation.ladder import format_operating_lines
 from loratory.evaluation.report import charts
 from loratory.evaluation.report.glossary import build_glossary, find_term
@@ -79,7 +79,7 @@ def _collect_template_facts(
         "star": "best on validation" if ladder["verdict"]["case"] == "nothing-learnt" else "recommended",
         "heads": _link_columns(ladder),
         "rows": [(row, table_cells.build_cells(ladder, row)) for row in rows],
-        "failed": [row for row in rows if row["status"] == "failed"],
+        "unfitted": [(row, UNFITTED_STATUSES[row["status"]]) for row in rows if row["status"] in UNFITTED_STATUSES],
         "labels": list((recommended or {}).get("metrics", {}).get("per_label", {}).items()),
         "operating": format_operating_lines(recommended) if recommended and recommended.get("operating") else [],
         "point": (recommended or {}).get("facts", {}).get("operating", {}),

@@ -17,6 +17,7 @@ from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.loading.base_locations import make_name_portable
 from loratory.errors import (
     ArtifactError,
+    ContenderPruned,
     ExtensionError,
     LoratoryError,
     RunInterrupted,
@@ -37,9 +38,10 @@ from loratory.experiment.run_context import (
 )
 from loratory.experiment.start_kinds import contender_start_kind
 from loratory.experiment.steps.operating_points import fit_operating_point
+from loratory.experiment.steps.racing import describe_race, make_race_check
 from loratory.experiment.steps.tuning_trials import tune_contender
 from loratory.predictors import predictor_files
-from loratory.protocols import NOTHING, FitContext, Predictor, Scores, Start, list_files, predict_and_score
+from loratory.protocols import NOTHING, FitContext, Predictor, Scores, Start, events, list_files, predict_and_score
 from loratory.protocols.events import (
     ContenderFailed,
     EventListener,
@@ -71,7 +73,10 @@ def isolate_failure(on_event: EventListener, name: str, failures: dict[str, Lora
         raise
     except LoratoryError as problem:
         failures[name] = problem
-        on_event(ContenderFailed(name, str(problem)))
+        if isinstance(problem, ContenderPruned):
+            on_event(events.ContenderPruned(name, problem.problem))
+        else:
+            on_event(ContenderFailed(name, str(problem)))
 
 
 def fit_contender(context: RunContext, contender: Contender) -> FittedContender:
@@ -89,11 +94,9 @@ def fit_contender(context: RunContext, contender: Contender) -> FittedContender:
         with memory.explain_failure(contender.name):
             contender, trials = tune_contender(context, contender, _fit_or_reuse)
             folders = _fit_seeds(context, contender)
-    except TrainingDiverged as problem:
-        write_json(
-            home / FAILURE_FILE,
-            {"identity": identity, "problem": problem.problem, "where": problem.where, "remedy": problem.remedy},
-        )
+    except (TrainingDiverged, ContenderPruned) as problem:
+        kept = {"problem": problem.problem, "where": problem.where, "remedy": problem.remedy}
+        write_json(home / FAILURE_FILE, {"identity": identity, "pruned": isinstance(problem, ContenderPruned), **kept})
         raise
     shipped = max(folders, key=lambda seed: (validation_rank_key(context, folders[seed]), -seed))
     context.fitted[contender.name] = FittedContender(contender, folders, shipped, trials)
@@ -101,10 +104,11 @@ def fit_contender(context: RunContext, contender: Contender) -> FittedContender:
 
 
 def _contender_identity(context: RunContext, contender: Contender) -> str:
-    return f"{fit_identity(context, contender, 0)}/{context.spec.training.seeds}"
+    """Of what decides whether a contender fails or is pruned: its fits, and against whom it races."""
+    return f"{fit_identity(context, contender, 0)}/{context.spec.training.seeds}{describe_race(context, contender)}"
 
 
-def _read_earlier_failure(file: Path, identity: str) -> TrainingDiverged | None:
+def _read_earlier_failure(file: Path, identity: str) -> TrainingDiverged | ContenderPruned | None:
     """The same fit would fail in the same way again: every random choice is derived from the seed."""
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
@@ -112,6 +116,8 @@ def _read_earlier_failure(file: Path, identity: str) -> TrainingDiverged | None:
         return None
     if not isinstance(kept, dict) or kept.get("identity") != identity:
         return None
+    if kept.get("pruned"):
+        return ContenderPruned(kept["problem"], where=kept["where"], remedy=kept["remedy"])
     return TrainingDiverged(
         kept["problem"], where=kept["where"], remedy=f"{kept['remedy']} (it failed before; kept in {file})"
     )
@@ -227,6 +233,7 @@ def _fit_predictor(
         training=run_context.training,
         should_stop=run_context.should_stop,
         device=run_context.device,
+        check_race=make_race_check(run_context, contender),
         start_kind=contender_start_kind(run_context.spec, contender, lambda name: run_context.resolve_base(name).kind),
     )
     start = _load_start(run_context, contender, seed)

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from loratory.artifacts.durable_files import translate_write_errors, write_json
-from loratory.errors import TrainingDiverged
+from loratory.errors import ContenderPruned, TrainingDiverged
 from loratory.experiment.run_context import RunContext, fit_identity, validation_rank_key
 from loratory.protocols.events import TrialFinished
 from loratory.specs.spec import Contender
@@ -47,6 +47,8 @@ def tune_contender(
     if trials is None:
         trials = [_run_and_report_trial(context, contender, number, home, fit) for number in range(1, count + 1)]
         trials.sort(key=lambda trial: (-trial["score"], trial.get("log_loss", 0.0)))
+        if trials[0]["score"] < 0 and all(trial.get("pruned") for trial in trials):
+            raise ContenderPruned(trials[0]["failure"], where="training: racing")
         if trials[0]["score"] < 0:
             said = "; ".join(f"{trial['value']:g}: {trial['failure']}" for trial in trials)
             raise TrainingDiverged(
@@ -83,8 +85,8 @@ def _run_trial(context: RunContext, contender: Contender, number: int, home: Pat
         score, log_loss = validation_rank_key(
             context, fit(context, with_option_value(contender, value), 1, home / f"trial-{number}")
         )
-    except TrainingDiverged as problem:
-        return {**trial, "score": -1.0, "failure": problem.problem}
+    except (TrainingDiverged, ContenderPruned) as problem:
+        return {**trial, "score": -1.0, "failure": problem.problem, "pruned": isinstance(problem, ContenderPruned)}
     except ValidationError as problem:
         return {**trial, "score": -1.0, "failure": problem.errors()[0]["msg"].lower()}
     return {**trial, "score": score, "log_loss": -log_loss}
