@@ -13,18 +13,19 @@ from peft import PeftModel
 
 from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.generation.chat_template import ChatTemplate
+from loratory.backbones.generation.prefix_cache import find_common_prefix
 from loratory.backbones.pool import TorchBackbonePool
 from loratory.errors import BaseModelError, DataError, SpecError, UnsupportedTask
 from loratory.exporting import stock_layouts
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.prompt_files import Prompt
 from loratory.protocols import Network, predict_and_score
-from loratory.protocols.events import FitEvent, StepFinished
+from loratory.protocols.events import FitEvent, PredictorFitted, StepFinished
 from loratory.regimes.full import Full
 from loratory.regimes.lora import Lora
 from loratory.regimes.prompted import Prompted
 from loratory.specs.training import ContrastiveSpec
-from loratory.training.causal import build_sft_examples, compute_example_losses, supports_packing
+from loratory.training.causal import build_sft_examples, compute_example_losses, supports_packing, supports_prefix
 from loratory.training.objectives import Focal
 from loratory.training.trainable_backbones import TrainableBackbone
 from tiny_models import (
@@ -331,3 +332,58 @@ def test_a_tokenizer_that_loses_the_answer_stops_the_fit(tmp_path: Path) -> None
     loud = [type(e)(e.input, {"label": e.answer["label"].upper()}) for e in make_train_set().train]  # type: ignore[index]
     with pytest.raises(DataError, match="does not give an answer back"):
         Lora().fit(task, type(make_train_set())(loud, loud[:3]), load_backbone_from(folder), make_context())
+
+
+@pytest.mark.parametrize("family", CAUSAL_FAMILIES)
+def test_losses_and_gradients_behind_a_shared_beginning_are_those_of_whole_rows(tmp_path: Path, family: str) -> None:
+    backbone = load_backbone_from(save_causal_model(tmp_path, family))
+    batch = build_sft_examples(decoder(backbone), make_examples()[::9])
+    prompts = [page.ids[: -page.loss_tokens] for page in batch]
+    shared = len(find_common_prefix(prompts))
+    assert 16 <= shared < min(map(len, prompts))
+    found = []
+    for tokens in (0, shared):
+        live = TrainableBackbone(backbone, {"r": 4, "target_modules": list(backbone.find_target_modules()[0])})
+        torch.manual_seed(5)
+        for parameter in live.trainable_parameters().values():
+            torch.nn.init.normal_(parameter, std=0.05)
+        losses = compute_example_losses(live, batch, False, shared=tokens)
+        losses.sum().backward()
+        found.append((losses.detach(), {name: p.grad for name, p in live.trainable_parameters().items()}))
+    (whole, expected), (behind, gradients) = found
+    assert torch.allclose(behind, whole, atol=1e-5)
+    for name, gradient in gradients.items():
+        assert gradient is not None
+        assert torch.allclose(gradient, expected[name], atol=1e-4, rtol=1e-4), name
+    assert supports_prefix(backbone, batch, shared)
+
+
+def test_a_fit_behind_a_shared_beginning_is_the_one_without(writer: Any) -> None:
+    losses: dict[str, list[float]] = {"off": [], "auto": []}
+    facts: dict[str, Any] = {}
+    for way, seen in losses.items():
+
+        def report(event: FitEvent, seen: list[float] = seen, way: str = way) -> None:
+            if isinstance(event, StepFinished):
+                seen.append(event.loss)
+            if isinstance(event, PredictorFitted):
+                facts[way] = event.facts["shared_prefix_tokens"]
+
+        surrounding = make_context(epochs=3, precision="fp32", share_prefix=way, report=report)
+        Lora(rank=4).fit(make_task(), make_train_set(), writer, surrounding)
+    assert losses["auto"] == pytest.approx(losses["off"], rel=1e-3)
+    assert facts["off"] == 0 < facts["auto"]
+
+
+def test_an_architecture_without_a_plain_cache_computes_whole_rows(
+    writer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is seen in the losses, and nothing is refused: whole rows are always right."""
+
+    def wrong(self: Any, prefix: Any, rows: Any, grad: bool = True) -> Any:
+        return self.forward(rows, grad)[0]
+
+    monkeypatch.setattr(TrainableBackbone, "forward_behind_prefix", wrong)
+    batch = build_sft_examples(decoder(writer), make_examples()[::9])
+    assert not supports_prefix(writer, batch, 16)
+    Lora(rank=4).fit(make_task(), make_train_set(), writer, make_context(epochs=1))

@@ -244,6 +244,11 @@ class TrainingSpec(BaseModel):
         description="on: several rows of a pass are packed into one, and each attends only to itself (causal bases "
         "that write). It saves little when rows have similar length.",
     )
+    share_prefix: Literal["auto", "off"] = Field(
+        "auto",
+        description="auto: the tokens that all prompts begin with (system message, labels, shots) are computed once "
+        "for a pass, not for each example (causal bases that write).",
+    )
     gradient_checkpointing: bool = Field(
         False,
         description="Store only the input of each layer and recompute the rest in the backward pass: less memory, "

@@ -10,8 +10,10 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from loratory.backbones.forward.architectures import sliding_window_of
 from loratory.backbones.forward.batching import MAX_BATCH_TOKENS, batch_by_length
 from loratory.backbones.forward.encoder_backbone import EncoderBackbone
+from loratory.backbones.generation.prefix_cache import MIN_PREFIX_ROWS, MIN_PREFIX_TOKENS, find_common_prefix
 from loratory.errors import DataError, UnsupportedTask, is_out_of_memory
 from loratory.predictors.decoder import Decoder
 from loratory.protocols import (
@@ -132,9 +134,17 @@ def compute_example_losses(
     packed: bool,
     grad: bool = True,
     loss: LossFunction = CROSS_ENTROPY,
+    shared: int = 0,
 ) -> Tensor:
-    """The loss of each example, float[B]: their rows padded side by side, or packed one behind another."""
+    """The loss of each example, float[B]: their rows padded side by side, or packed one behind another.
+
+    Where all rows begin with the same `shared` tokens, these can be computed once for all of them (not packed).
+    """
     rows = [page.ids for page in batch]
+    if shared and not packed:
+        states = backbone.forward_behind_prefix(rows[0][:shared], [row[shared:] for row in rows], grad)
+        starts = [row * states.shape[1] - shared for row in range(len(batch))]
+        return loss(make_answer_batch(states.flatten(0, 1), starts, batch, backbone.lm_head))
     if packed:
         starts = list(accumulate((len(row) for row in rows[:-1]), initial=0))
         return loss(make_answer_batch(backbone.forward_packed(rows, grad), starts, batch, backbone.lm_head))
@@ -154,6 +164,40 @@ def supports_packing(backbone: EncoderBackbone, batch: Sequence[SftExample]) -> 
                 raise
             return False
     return torch.allclose(apart, packed, rtol=PACKING_TOLERANCE, atol=PACKING_TOLERANCE)
+
+
+def find_shared_prefix(backbone: TrainableBackbone, examples: Sequence[SftExample], context: FitContext) -> int:
+    """How many tokens all prompts begin with that can be computed once for a pass; 0 where it does not pay.
+
+    Tried on the first examples: an architecture may keep something else than keys and values of every token.
+    """
+    if context.training.share_prefix == "off" or context.training.packing == "on" or len(examples) < MIN_PREFIX_ROWS:
+        return 0
+    if backbone.compute_config.gradient_checkpointing or not can_attend_to_all(backbone.backbone, examples):
+        return 0
+    shared = len(find_common_prefix([page.ids[: len(page.ids) - page.loss_tokens] for page in examples]))
+    return shared if shared >= MIN_PREFIX_TOKENS and supports_prefix(backbone.backbone, examples[:4], shared) else 0
+
+
+def can_attend_to_all(backbone: EncoderBackbone, examples: Sequence[SftExample]) -> bool:
+    """Whether every layer looks back over the longest example."""
+    window = sliding_window_of(backbone.config)
+    return window is None or max(len(page.ids) for page in examples) <= window
+
+
+def supports_prefix(backbone: EncoderBackbone, batch: Sequence[SftExample], shared: int) -> bool:
+    """Whether losses behind a shared beginning are those of whole rows, in float32."""
+    live = TrainableBackbone(backbone)
+    with torch.no_grad():
+        try:
+            whole, behind = (
+                compute_example_losses(live, batch, False, grad=False, shared=tokens) for tokens in (0, shared)
+            )
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as problem:
+            if is_out_of_memory(problem):
+                raise
+            return False
+    return torch.allclose(whole, behind, rtol=PACKING_TOLERANCE, atol=PACKING_TOLERANCE)
 
 
 def check_packing(backbone: EncoderBackbone, batch: Sequence[SftExample]) -> None:
@@ -213,9 +257,10 @@ def train_causal(
     packed = context.training.packing == "on"
     if packed:
         check_packing(backbone.backbone, material[:4])
+    shared = find_shared_prefix(backbone, material, context)
 
     def losses(indices: Sequence[int]) -> Tensor:
-        return compute_example_losses(backbone, [material[i] for i in indices], packed, loss=loss)
+        return compute_example_losses(backbone, [material[i] for i in indices], packed, loss=loss, shared=shared)
 
     headline, score = _build_validation_score(now, train_set, backbone, longest, context)
     course = TrainingJob(
@@ -231,6 +276,7 @@ def train_causal(
         score=score,
     )
     facts = train(course, context) | {"product": backbone.compute_config.product, "prompt": now.prompt.digest}
+    facts |= {"shared_prefix_tokens": shared}
     if backbone.owns_weights:
         return replace(now, network=Network(backbone.to_frozen_backbone()), owns_backbone=True), facts
     return replace(now, network=Network(backbone.backbone, backbone.extract_adapter())), facts

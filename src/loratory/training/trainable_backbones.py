@@ -20,6 +20,8 @@ from loratory.backbones.forward.encoder_backbone import EncoderBackbone, apply_h
 from loratory.backbones.forward.memory import return_freed_memory
 from loratory.backbones.forward.precision import DTYPES, autocast
 from loratory.backbones.generation.lm_head import find_lm_head
+from loratory.backbones.generation.prefix_cache import compute_prefix_layers, expand_prefix
+from loratory.backbones.generation.token_tree import pad_rows
 from loratory.errors import UnsupportedTask
 from loratory.protocols import (
     JSON,
@@ -261,6 +263,27 @@ class TrainableBackbone:
         with torch.set_grad_enabled(grad and torch.is_grad_enabled()), autocast(self.compute_config.precision, device):
             output = self.compute_model(input_ids=ids, position_ids=positions, use_cache=False)
         return output.last_hidden_state[0].float()  # type: ignore[no-any-return]
+
+    def forward_behind_prefix(self, prefix: TokenIds, rows: Sequence[TokenIds], grad: bool = True) -> Tensor:
+        """Hidden states float[B, T, D] of rows that go on behind one beginning, which is computed once for all.
+
+        Gradients flow into the beginning from every row. Raises ValueError for an architecture without a plain cache.
+        """
+        for part in self._find_dropouts():
+            part.train(grad)
+        device = self.backbone.device
+        ids, mask = pad_rows(rows, self.tokenizer.pad_token_id)
+        positions = torch.arange(len(prefix), len(prefix) + ids.shape[1]).repeat(len(rows), 1)
+        mask = torch.cat([mask.new_ones(len(rows), len(prefix)), mask], -1)
+        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+        with torch.set_grad_enabled(grad and torch.is_grad_enabled()), autocast(self.compute_config.precision, device):
+            layers = compute_prefix_layers(lambda asked: self.compute_model(**asked), prefix, device)
+            output = self.compute_model(
+                **{name: t.to(device) for name, t in inputs.items()},
+                past_key_values=expand_prefix(layers, len(rows)),
+                use_cache=True,
+            )
+        return output.last_hidden_state.float()  # type: ignore[no-any-return]
 
     @torch.inference_mode()
     def encode(self, requests: Sequence[EncodeRequest], alive: Alive = is_always_alive) -> list[Tensor]:

@@ -33,37 +33,47 @@ class SharedPrefix:
 
     ids: TokenIds
     rows: list[int]
-    _layers: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # each layer's keys and values, [1, H, P, D / H]
+    _layers: PrefixLayers = field(default_factory=list)
 
     def create_cache(
         self, forward: Forward, request: ScoreRequest | GenerateRequest, rows: int, device: str
     ) -> DynamicCache:
         """A fresh cache for a batch, which holds the beginning for each row; `request` is of one of these rows."""
-        from transformers import DynamicCache
-
         if self.ids and not self._layers:
-            self._layers = self._compute_layers(forward, request, device)
-        cache = DynamicCache()
-        for pair in self._layers:
-            keys, values = (part.expand(rows, -1, -1, -1) for part in pair)
-            cache.layers.append(create_cache_layer(keys, values))  # views: what is written behind them goes into a copy
-        return cache
+            self._layers = compute_prefix_layers(lambda inputs: forward([request], inputs), self.ids, device)
+        return expand_prefix(self._layers, rows)
 
-    def _compute_layers(
-        self, forward: Forward, request: ScoreRequest | GenerateRequest, device: str
-    ) -> list[tuple[Tensor, Tensor]]:
-        """Raises ValueError where an architecture remembers anything else than keys and values of every token."""
-        from transformers import DynamicCache
 
-        cache = DynamicCache()
-        ids = torch.tensor([self.ids], device=device)
-        positions = torch.arange(len(self.ids), device=device)[None]
-        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "position_ids": positions}
-        forward([request], {**inputs, "past_key_values": cache, "use_cache": True})
-        layers: list[Any] = cache.layers
-        if not is_plain_cache(cache, len(self.ids)):
-            raise ValueError("its cache is not one of keys and values for every token")
-        return [(layer.keys, layer.values) for layer in layers]
+PrefixLayers = list[tuple[Tensor, Tensor]]  # each layer's keys and values, [1, H, P, D / H]
+
+
+def compute_prefix_layers(forward: Callable[[dict[str, Any]], object], ids: TokenIds, device: str) -> PrefixLayers:
+    """Keys and values of a beginning in each layer, with gradients where they are on.
+
+    Raises ValueError where an architecture remembers anything else than keys and values of every token.
+    """
+    from transformers import DynamicCache
+
+    cache = DynamicCache()
+    row = torch.tensor([ids], device=device)
+    positions = torch.arange(len(ids), device=device)[None]
+    inputs = {"input_ids": row, "attention_mask": torch.ones_like(row), "position_ids": positions}
+    forward({**inputs, "past_key_values": cache, "use_cache": True})
+    layers: list[Any] = cache.layers
+    if not is_plain_cache(cache, len(ids)):
+        raise ValueError("its cache is not one of keys and values for every token")
+    return [(layer.keys, layer.values) for layer in layers]
+
+
+def expand_prefix(layers: PrefixLayers, rows: int) -> DynamicCache:
+    """A fresh cache that holds a beginning for so many rows."""
+    from transformers import DynamicCache
+
+    cache = DynamicCache()
+    for pair in layers:
+        keys, values = (part.expand(rows, -1, -1, -1) for part in pair)
+        cache.layers.append(create_cache_layer(keys, values))  # views: what is written behind them goes into a copy
+    return cache
 
 
 def is_plain_cache(cache: Cache, tokens: int) -> bool:
@@ -101,11 +111,11 @@ def group_by_prefix(requests: Sequence[ScoreRequest | GenerateRequest]) -> list[
         if len(rows) < MIN_PREFIX_ROWS:
             alone += rows
         else:
-            found.append(SharedPrefix(_find_common_prefix([requests[row].prompt for row in rows]), rows))
+            found.append(SharedPrefix(find_common_prefix([requests[row].prompt for row in rows]), rows))
     return [*found, SharedPrefix((), sorted(alone))]
 
 
-def _find_common_prefix(prompts: Sequence[TokenIds]) -> TokenIds:
+def find_common_prefix(prompts: Sequence[TokenIds]) -> TokenIds:
     """The longest beginning of all that is shorter than each: first and last in order differ the earliest."""
     most = min(map(len, prompts)) - 1
     first, last = min(prompts), max(prompts)
