@@ -12,7 +12,7 @@ from loratory.backbones import adapters
 from loratory.backbones.forward.activation_cache import ActivationCache, allocate_states
 from loratory.backbones.forward.execution import run_locally
 from loratory.backbones.lowrank import LowRankFunction, LowRankLinear
-from loratory.errors import StorageError
+from loratory.errors import BaseModelError, StorageError
 from loratory.predictors.encoder import Encoder
 from loratory.protocols import predict_and_score
 from loratory.protocols.events import FitEvent, Message, PredictorFitted, StepFinished
@@ -179,6 +179,39 @@ def test_lower_layers_are_computed_once_for_all_who_ask(
     assert all(torch.equal(a, b) for a, b in zip(first, again[:3], strict=True))
     remembered.lookup_layer_inputs(backbone, 1, rows, "bf16")
     assert asked == [len(set(rows)) - 3, len(set(rows))]
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "modernbert"])
+def test_states_that_a_later_contender_trains_on_are_kept_when_texts_are_first_read(
+    backbone_of: BackboneOf, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    backbone, plain, planned = backbone_of(family), ActivationCache(run_locally), ActivationCache(run_locally)
+    rows = [backbone.tokenizer.encode(text)[0] for text in TEXTS]
+    planned.plan_layer_inputs(backbone.digest, Lora(layers="top-1").count_frozen_layers)
+    pooled = planned.compute_pooled(backbone, "mean", rows)
+    assert torch.allclose(pooled, plain.compute_pooled(backbone, "mean", rows), atol=1e-5)
+    layer = backbone.depth - 1
+    expected = plain.lookup_layer_inputs(backbone, layer, rows, "fp32")(rows)
+    monkeypatch.setattr(backbone, "compute_layer_inputs", lambda *_: pytest.fail("computed a second time"))
+    kept = planned.lookup_layer_inputs(backbone, layer, rows, "fp32")(rows)
+    for a, b in zip(kept, expected, strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+    assert planned.shared_seconds > 0, "who is spared a pass pays its share, as if alone"
+
+
+def test_an_architecture_without_a_row_for_each_text_is_read_as_before(
+    backbone_of: BackboneOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone, planned = backbone_of("bert"), ActivationCache(run_locally)
+    rows = [backbone.tokenizer.encode(text)[0] for text in TEXTS]
+    expected = ActivationCache(run_locally).compute_pooled(backbone, "mean", rows)
+
+    def refuse(*_: Any) -> Any:
+        raise BaseModelError("no list of layers")
+
+    monkeypatch.setattr(backbone, "compute_pooled_and_layer_inputs", refuse)
+    planned.plan_layer_inputs(backbone.digest, lambda depth: 1)
+    assert torch.equal(planned.compute_pooled(backbone, "mean", rows), expected)
 
 
 def test_many_states_lie_in_a_file_that_needs_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from functools import singledispatchmethod
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from loratory.display.console import MAX_LINE_CHARACTERS, make_console
-from loratory.display.step_clock import StepClock
+from loratory.display.step_clock import StepClock, format_duration
 from loratory.errors import shorten
 from loratory.protocols.events import (
     ContenderFailed,
@@ -25,6 +25,7 @@ from loratory.protocols.events import (
     PredictorFitted,
     StageStarted,
     StepFinished,
+    TrainingPlanned,
 )
 
 PLAIN_PROGRESS_SECONDS = 20.0  # without a terminal, a line about a running fit at most this often
@@ -109,6 +110,11 @@ class ProgressScreen:
         for line in event.prompt.splitlines():
             self.console.print(f"  | {line}", markup=False)
         self.console.print(f"  > {event.target}", markup=False)
+
+    @_show.register
+    def _(self, event: TrainingPlanned) -> None:
+        if event.seconds is not None and event.steps:
+            self._print_line(f"{self._title}: {event.steps:,} steps, about {format_duration(event.seconds)}")
 
     @_show.register
     def _(self, event: StepFinished) -> None:

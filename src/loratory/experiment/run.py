@@ -25,6 +25,7 @@ from loratory.experiment.run_paths import RunPaths, check_run_format
 from loratory.experiment.spec_loading import format_lock
 from loratory.experiment.steps import export, fit, latency, measure, preflight
 from loratory.experiment.trackers import open_event_bus
+from loratory.protocols import LayerReuse
 from loratory.protocols.events import ContenderStarted, EventListener, MeasurementStarted, RunStarted, StageStarted
 from loratory.specs.spec import MAJORITY, Contender, Spec, sort_by_start
 from loratory.threads import set_torch_threads
@@ -91,11 +92,24 @@ def _fit_all(context: RunContext) -> tuple[dict[str, FittedContender], dict[str,
     """What could be fitted, and why the others could not."""
     fitted: dict[str, FittedContender] = {}
     failures: dict[str, LoratoryError] = {}
+    _plan_shared_layers(context)
     for number, contender in enumerate(sort_by_start(context.spec.ladder), 1):
         context.on_event(ContenderStarted(contender.name, number, len(context.spec.ladder)))
         with fit.isolate_failure(context.on_event, contender.name, failures):
             fitted[contender.name] = fit.fit_contender(context, contender)
     return fitted, failures
+
+
+def _plan_shared_layers(context: RunContext) -> None:
+    """Let whoever reads the texts first keep the states that a later contender trains on: a base reads a text once."""
+    if context.training.cache == "off" or context.training.precision != "fp32":
+        return
+    for contender in context.spec.ladder:
+        options = contender.options
+        if contender.base and not contender.start and isinstance(options, LayerReuse):
+            base = context.resolve_base(contender.base)
+            if base.kind == "encoder":
+                context.activation_cache.plan_layer_inputs(base.digest, options.count_frozen_layers)
 
 
 def _require_trained_contender(

@@ -77,6 +77,16 @@ class ExamplePreviewed:
 
 
 @dataclass(frozen=True)
+class TrainingPlanned:
+    """The steps of a fit begin."""
+
+    steps: int  # that it has at most, from here on
+    seconds: float | None  # that they take about on this machine; None where its speed was never measured
+    contender: str = ""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class StepFinished:
     """One step of the optimizer."""
 
@@ -205,7 +215,8 @@ class RunEnded:
     reason: str
 
 
-FitEvent = Message | ExamplePreviewed | StepFinished | EpochFinished | PredictorFitted  # what a regime may report
+# What a regime may report.
+FitEvent = Message | ExamplePreviewed | TrainingPlanned | StepFinished | EpochFinished | PredictorFitted
 Event = (
     FitEvent
     | RunStarted

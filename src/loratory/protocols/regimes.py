@@ -172,6 +172,14 @@ class FileOptions(Protocol):
     file_options: ClassVar[tuple[str, ...]]  # names of fields
 
 
+@runtime_checkable
+class LayerReuse(Protocol):
+    """A capability of regimes: layers of the base that a fit leaves alone, so that their states can be kept early."""
+
+    def count_frozen_layers(self, depth: int) -> int:
+        """How many of the lowest layers do not learn, of a base that has `depth`."""
+
+
 def list_files(options: object) -> dict[str, str]:
     """Option -> file, of the options of a regime that name one."""
     names = options.file_options if isinstance(options, FileOptions) else ()

@@ -64,6 +64,13 @@ class EncoderOptions(RegimeOptions):
     writing: GenerationSpec = Field(
         default_factory=GenerationSpec, description="Length, sampling and stop texts of generated answers."
     )
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Passes over the training split, for this contender alone. Default: training: epochs. Use fewer "
+        "with start: NAME, which is trained already.",
+    )
     head_learning_rate: float = Field(5e-3, gt=0, lt=1, description="Learning rate of the head.")
     learn_scale: bool = Field(
         False,
@@ -127,6 +134,12 @@ class EncoderOptions(RegimeOptions):
         return check_support(name, task, start, self.starts, ENCODER_CAPABILITIES) or check_objective(
             name, self.loss, outputs
         )
+
+    def settle_budget(self, context: FitContext) -> FitContext:
+        """The context with the epochs of this contender."""
+        if self.epochs is None:
+            return context
+        return replace(context, training=context.training.model_copy(update={"epochs": self.epochs}))
 
     def to_training_options(self, start: TrainingStart) -> EncoderTrainingOptions:
         """What the training of an encoder reads of these options, and the head that it begins with."""

@@ -36,7 +36,7 @@ class Full(EncoderOptions):
         from loratory.training.encoders import make_compute_config, train_encoder
         from loratory.training.trainable_backbones import TrainableBackbone
 
-        begun = read_start(start)
+        begun, context = read_start(start), self.settle_budget(context)
         live = TrainableBackbone(merge_start(begun), full_finetuning=True, compute_config=make_compute_config(context))
         made: Predictor
         if self.generates_answer(find_start_kind(start)):

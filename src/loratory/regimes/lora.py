@@ -68,7 +68,7 @@ class Lora(EncoderOptions):
     def fit(self, task: Task, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
         from loratory.training.encoders import train_encoder
 
-        begun = read_start(start)
+        begun, context = read_start(start), self.settle_budget(context)
         live = self._make_trainable(begun, context)
         made: Predictor
         if self.generates_answer(find_start_kind(start)):
@@ -130,6 +130,12 @@ class Lora(EncoderOptions):
                 f"{backbone.name} has no such linear layer: {seen}", where="lora: targets", allowed=", ".join(there)
             )
         return tuple(self.targets)
+
+    def count_frozen_layers(self, depth: int) -> int:
+        """The layers below the first that has an adapter."""
+        if isinstance(self.layers, str):
+            return 0 if self.layers == "all" else max(depth - int(self.layers.removeprefix("top-")), 0)
+        return max(min(self.layers, default=0), 0)
 
     def _select_layers(self, backbone: EncoderBackbone) -> tuple[list[int], str]:
         pattern, depth = backbone.find_layers()

@@ -11,6 +11,7 @@ from loratory.protocols.events import (
     ArtifactReference,
     ArtifactWritten,
     ContenderFailed,
+    ContenderPruned,
     ContenderStarted,
     EpochFinished,
     Event,
@@ -28,6 +29,7 @@ from loratory.protocols.events import (
     RunStarted,
     StageStarted,
     StepFinished,
+    TrainingPlanned,
     TrialFinished,
 )
 from loratory.protocols.trackers import Tracker
@@ -54,6 +56,7 @@ def make_events(folder: Path) -> list[Event]:
         ContenderStarted("lora", 1, 1),
         FitStarted("lora", 1, "lora"),
         ExamplePreviewed("a", "b", "lora", 1),
+        TrainingPlanned(2, 1.5, "lora", 1),
         StepFinished(1, 2, 0.5, 1, "lora", 1),
         EpochFinished(1, 0.5, 0.5, "lora", 1),
         PredictorFitted({"best": 0.5}, "lora", 1),
@@ -62,6 +65,7 @@ def make_events(folder: Path) -> list[Event]:
         FitFailed("lora", 2, "x"),
         TrialFinished("lora", 1, "learning_rate", 0.1, None, "x"),
         ContenderFailed("full", "x"),
+        ContenderPruned("head", "it cannot reach lora"),
         MeasurementStarted("lora"),
         FitMeasured("lora", 1, SCORES, artifact),
         ArtifactWritten("stock", artifact),

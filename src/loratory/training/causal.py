@@ -31,6 +31,7 @@ from loratory.protocols import (
 from loratory.protocols.events import ExamplePreviewed
 from loratory.protocols.objectives import LossBatch
 from loratory.training.batching import build_epoch_batches
+from loratory.training.cost_estimates import count_epoch_flops, estimate_seconds
 from loratory.training.objectives import CrossEntropy
 from loratory.training.targets import ClassWeights, compute_class_weights
 from loratory.training.trainable_backbones import TrainableBackbone
@@ -263,7 +264,9 @@ def train_causal(
         return compute_example_losses(backbone, [material[i] for i in indices], packed, loss=loss, shared=shared)
 
     headline, score = _build_validation_score(now, train_set, backbone, longest, context)
+    flops = count_epoch_flops(backbone, [len(page.ids) - shared for page in material], (), cached=False)
     course = TrainingJob(
+        epoch_seconds=estimate_seconds(flops, backbone.compute_config.precision, context.device),
         parameters=parameters,
         losses=losses,
         weights=_compute_example_weights(now.task, material, options.class_weights),

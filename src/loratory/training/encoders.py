@@ -38,6 +38,7 @@ from loratory.training.batching import Batch, build_epoch_batches, split_micro_b
 from loratory.training.checkpoints import StageCheckpoints
 from loratory.training.consistency import PerturbedPairs, build_windows_error, compute_consistency_loss
 from loratory.training.contrastive import contrastive_loss, sample_hard_negative_steps
+from loratory.training.cost_estimates import count_epoch_flops, estimate_seconds
 from loratory.training.seeds import derive_seed, make_generator
 from loratory.training.targets import TargetEncoder, find_target_encoder
 from loratory.training.trainable_backbones import ComputeConfig, TrainableBackbone
@@ -231,7 +232,10 @@ def train_encoder(
             twins.epoch = epoch  # the loop asks for an epoch's batches before it takes its steps
         return build_epoch_batches(lengths, context.training, context.seed, epoch)
 
+    flops = count_epoch_flops(backbone, lengths, [len(ids) for ids, _ in held], below)
+    precision = backbone.compute_config.precision
     course = TrainingJob(
+        epoch_seconds=estimate_seconds(flops, precision, context.device),
         parameters=parameters,
         losses=losses,
         weights=material.weights,

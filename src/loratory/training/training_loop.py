@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from loratory.backbones.forward.precision import autocast, choose_precision
 from loratory.errors import RunInterrupted, TrainingDiverged, first_line, is_out_of_memory
 from loratory.protocols import JSON, FitContext, Scores, TrainingState
-from loratory.protocols.events import EpochFinished, Message, StepFinished
+from loratory.protocols.events import EpochFinished, Message, StepFinished, TrainingPlanned
 from loratory.specs.training import TrainingSpec
 from loratory.training import memory, optimizers
 from loratory.training.batching import Batch
@@ -44,6 +44,7 @@ class TrainingJob:
     headline: str
     epochs: int
     compare: Callable[[Tensor, Sequence[int]], Tensor] | None = None
+    epoch_seconds: float | None = None  # about how long an epoch takes, where that is known
 
 
 @dataclass
@@ -95,6 +96,7 @@ class _TrainingLoop:
 
     def run(self) -> dict[str, JSON]:
         progress = self.progress
+        self._report_plan()
         while not self._is_finished():
             self._train_epoch()
         self._set_parameters(self.best_parameters)
@@ -106,6 +108,12 @@ class _TrainingLoop:
             "best": (progress.best or [0.0])[0],
             "halvings": progress.halvings,
         }
+
+    def _report_plan(self) -> None:
+        steps = max(self._count_steps() - self.progress.step, 0)
+        per_epoch = self.job.epoch_seconds
+        seconds = None if per_epoch is None else per_epoch * steps / max(self.steps_per_epoch, 1)
+        self.context.report(TrainingPlanned(steps, seconds))
 
     def _is_finished(self) -> bool:
         progress = self.progress

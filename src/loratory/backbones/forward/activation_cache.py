@@ -7,12 +7,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 
 from loratory.backbones.forward.precision import DTYPES
-from loratory.errors import StorageError
+from loratory.errors import BaseModelError, StorageError
 from loratory.protocols import Backbone, EncodeRequest, Network, RequestRunner, TokenIds
 
 if TYPE_CHECKING:
@@ -69,6 +69,16 @@ def allocate_states(tokens: int, width: int, dtype: torch.dtype, max_memory_byte
     return made.view(tokens, width)
 
 
+@runtime_checkable
+class LayerCapture(Protocol):
+    """A capability of backbones: pooled states, and the states that enter a layer, from one pass."""
+
+    def compute_pooled_and_layer_inputs(
+        self, pooling: str, first_layer: int, rows: Sequence[TokenIds]
+    ) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Number of a row, its pooled state float[D], and float[T, D]. Raises BaseModelError."""
+
+
 class ActivationCache:
     """Pooled states, and states that enter a layer, by the backbone's digest, what was computed, and token ids.
 
@@ -81,7 +91,14 @@ class ActivationCache:
         self._run = run
         self._states: dict[tuple[str, str], dict[TokenIds, Tensor]] = {}
         self._seconds: dict[tuple[str, str], float] = {}
+        self._planned: dict[str, Callable[[int], int]] = {}
         self.shared_seconds = 0.0
+
+    def plan_layer_inputs(self, digest: str, choose_layer: Callable[[int], int]) -> None:
+        """Keep the states that enter a layer whenever pooled states of this backbone are computed: they will be asked
+        for. `choose_layer` tells the layer by the backbone's depth; 0 keeps none.
+        """
+        self._planned.setdefault(digest, choose_layer)
 
     def lookup_layer_inputs(
         self, backbone: Backbone, first_layer: int, rows: Sequence[TokenIds], precision: str
@@ -123,7 +140,38 @@ class ActivationCache:
     def compute_pooled(self, backbone: Backbone, pooling: str, rows: Sequence[TokenIds]) -> Tensor:
         """One vector for each row, float[N, D], under no adapter."""
         network = Network(backbone, None, PoolingHead(pooling))
-        known = self._compute_missing(
-            (backbone.digest, pooling), rows, lambda new: self._run([EncodeRequest(network, row) for row in new])
-        )
+        planned = self._planned.get(backbone.digest)
+        layer = planned(backbone.depth) if planned else 0
+
+        def compute(new: list[TokenIds]) -> Iterable[Tensor]:
+            if layer > 0 and isinstance(backbone, LayerCapture):
+                kept = self._compute_with_layer_inputs(backbone, pooling, layer, new)
+                if kept is not None:
+                    return kept
+            return self._run([EncodeRequest(network, row) for row in new])
+
+        known = self._compute_missing((backbone.digest, pooling), rows, compute)
         return torch.stack([known[row] for row in rows]) if rows else torch.empty(0, backbone.width)
+
+    def _compute_with_layer_inputs(
+        self, backbone: Any, pooling: str, layer: int, rows: Sequence[TokenIds]
+    ) -> list[Tensor] | None:
+        """Pooled states, while the states that enter the layer are kept; None where the architecture cannot.
+
+        The layer's share of the time is noted for whoever is spared it.
+        """
+        started, ends = time.perf_counter(), list(accumulate(map(len, rows)))
+        block = allocate_states(ends[-1], backbone.width, DTYPES["fp32"])
+        places = [slice(end - len(row), end) for end, row in zip(ends, rows, strict=True)]
+        pooled: list[Tensor] = [torch.empty(0)] * len(rows)
+        try:
+            for i, vector, states in backbone.compute_pooled_and_layer_inputs(pooling, layer, rows):
+                pooled[i], block[places[i]] = vector, states
+        except BaseModelError:
+            return None
+        key = (backbone.digest, f"layer {layer} in fp32")
+        known = self._states.setdefault(key, {})
+        known.update({row: block[place] for row, place in zip(rows, places, strict=True) if row not in known})
+        share = (time.perf_counter() - started) * layer / backbone.depth
+        self._seconds[key] = self._seconds.get(key, 0.0) + share
+        return pooled

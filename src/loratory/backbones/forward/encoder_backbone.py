@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from loratory.backbones.forward import architectures, layer_split
+from loratory.backbones.forward.activation_cache import pool_states
 from loratory.backbones.forward.batching import MAX_BATCH_TOKENS, batch_by_cost, batch_by_length
 from loratory.backbones.forward.compute_backend import ComputeBackend
 from loratory.backbones.forward.multi_lora import MultiLoraModel
@@ -20,6 +21,7 @@ from loratory.backbones.generation.token_tree import pad_rows
 from loratory.backbones.loading.bases import Base
 from loratory.backbones.loading.model_loader import read_depth_and_width
 from loratory.backbones.loading.tokenizers import FastTokenizer
+from loratory.errors import BaseModelError
 from loratory.protocols import (
     Adapter,
     Alive,
@@ -281,6 +283,23 @@ class EncoderBackbone:
                 states = layer_split.compute_layer_inputs(self.model, self.depth, first_layer, inputs)
             for i, row in zip(batch, states, strict=True):
                 yield i, row[: len(rows[i])]
+
+    @torch.inference_mode()
+    def compute_pooled_and_layer_inputs(
+        self, pooling: str, first_layer: int, rows: Sequence[TokenIds]
+    ) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Number, pooled state float[D] and the states float[T, D] that enter a layer, of each row in one pass, fp32.
+
+        Raises BaseModelError where the architecture has no list of layers with a row for each text.
+        """
+        for batch in batch_by_length([len(row) for row in rows], MAX_BATCH_TOKENS):
+            inputs = self.build_inputs([rows[i] for i in batch])
+            final, entering = layer_split.compute_states_and_layer_inputs(self.model, self.depth, first_layer, inputs)
+            if entering.shape[:2] != inputs["input_ids"].shape:
+                raise BaseModelError(f"the layers of {self.name} do not have a row for each text")
+            pooled = pool_states(final, inputs["attention_mask"], pooling).float().cpu()
+            for i, vector, row in zip(batch, pooled, entering, strict=True):
+                yield i, vector, row[: len(rows[i])]
 
     def find_layers(self) -> tuple[str, int]:
         """The name of the list of layers as PEFT's `layers_pattern` wants it, and its length.

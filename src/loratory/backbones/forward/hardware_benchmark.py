@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from loratory.backbones.forward import attention
+from loratory.backbones.forward.precision import DTYPES
 
-ROW_LENGTHS = (16, 32, 64, 128, 256, 512)
+ROW_LENGTHS = (8, 16, 32, 64, 128, 256, 512)
 TIMED_TOKENS = 2048  # of one timed batch: about what a training step holds
 HEAD_COUNT, HEAD_WIDTH = 12, 32
 ROUNDS = 5  # the least of so many timings counts
 MIN_SPEEDUP = 1.2  # low precision has to be this much faster to be chosen
-VERSION = 1
+VERSION = 2  # of a measurement: 2 times attention in the precision that training and answers have
 
 
 @dataclass(frozen=True)
@@ -48,26 +49,27 @@ class Hardware:
 
 def measure_hardware(device: str = "cpu") -> Hardware:
     """Time products and attention for some seconds."""
-    training, answering = (
-        (0, 0) if device != "cpu" else (_find_attention_crossover(True), _find_attention_crossover(False))
+    facts = (device, processor_name(device), torch.get_num_threads(), torch.__version__)
+    found = Hardware(*facts, _measure_matmul(device), 0, 0)
+    if device != "cpu":
+        return found
+    training = _find_attention_crossover(DTYPES[found.choose_precision()], backward=True)
+    return replace(
+        found, short_training=training, short_answering=_find_attention_crossover(torch.float32, backward=False)
     )
-    return Hardware(
-        device,
-        processor_name(device),
-        torch.get_num_threads(),
-        torch.__version__,
-        _measure_matmul(device),
-        training,
-        answering,
-    )
+
+
+def load_kept(device: str = "cpu") -> Hardware | None:
+    """The kept measurement of this machine, if there is one."""
+    try:
+        return parse_measurement(json.loads(_cache_file(device).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def load_or_measure(device: str = "cpu") -> Hardware:
     """The kept measurement of this machine, or one made and kept now."""
-    try:
-        return parse_measurement(json.loads(_cache_file(device).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
-        return measure_and_save(device)
+    return load_kept(device) or measure_and_save(device)
 
 
 def measure_and_save(device: str = "cpu") -> Hardware:
@@ -124,22 +126,21 @@ def _measure_matmul(device: str) -> dict[str, float]:
     return found
 
 
-def _find_attention_crossover(backward: bool) -> int:
-    """The longest row up to which short attention is never the slower one."""
+def _find_attention_crossover(dtype: torch.dtype, backward: bool) -> int:
+    """The longest row up to which short attention is never the slower one in this precision."""
     longest = 0
     for length in ROW_LENGTHS:
-        short, stock = (
-            _time_attention(way, length, backward) for way in (attention.eager_attention, attention.sdpa_attention)
-        )
+        ways = (attention.eager_attention, attention.sdpa_attention)
+        short, stock = (_time_attention(way, length, dtype, backward) for way in ways)
         if short > stock:
             break
         longest = length
     return longest
 
 
-def _time_attention(attend: Callable[..., Tensor], length: int, backward: bool) -> float:
-    shape = (max(TIMED_TOKENS // length, 1), HEAD_COUNT, length, HEAD_WIDTH)
-    query, key, value = (torch.randn(shape).bfloat16().requires_grad_(backward) for _ in range(3))
+def _time_attention(attend: Callable[..., Tensor], length: int, dtype: torch.dtype, backward: bool) -> float:
+    shape = (max(TIMED_TOKENS // length, 1), length, HEAD_COUNT, HEAD_WIDTH)  # as the projections leave them
+    query, key, value = (torch.randn(shape, dtype=dtype).transpose(1, 2).requires_grad_(backward) for _ in range(3))
     mask = torch.ones(shape[0], 1, length, length, dtype=torch.bool)
     mask[:, :, :, -1] = False
 

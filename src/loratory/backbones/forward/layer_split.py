@@ -142,6 +142,23 @@ def compute_layer_inputs(model: nn.Module, depth: int, first_layer: int, inputs:
     raise RuntimeError(f"layer {first_layer} was not reached")
 
 
+def compute_states_and_layer_inputs(
+    model: nn.Module, depth: int, first_layer: int, inputs: Inputs
+) -> tuple[Tensor, Tensor]:
+    """Final hidden states float[B, T, D], and those that enter layer `first_layer`, of one pass."""
+    _, layers = architectures.find_layers(model, depth)
+    found: list[Tensor] = []
+
+    def note(layer: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        found.append(args[0] if args else options["hidden_states"])
+
+    handle = layers[first_layer].register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        return model(**inputs).last_hidden_state, found[0]
+    finally:
+        handle.remove()
+
+
 @torch.no_grad()
 def can_split(model: nn.Module, model_copy: nn.Module, depth: int, first_layer: int, inputs: Inputs) -> bool:
     """Whether a pass through `model_copy`, which is cut at `first_layer`, agrees with one through the whole `model`.
