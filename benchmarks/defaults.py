@@ -209,6 +209,7 @@ def compare(found: dict[str, dict[str, dict[str, float]]], settings: list[str], 
 
 
 def main() -> None:
+    """Measure, compare, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--train", type=int, default=600)

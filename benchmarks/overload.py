@@ -4,8 +4,9 @@ python benchmarks/overload.py RUN --test FILE [--seconds 10] [--texts 64] [--dea
 
 RUN has a LoRA contender and tfidf; FILE is its labelled test file. The server has one core and the generator the other.
 The peak is the best rate of answers of an open-loop ramp. Then so many times the peak is offered, with and without
-tfidf as a fallback: goodput counts answers with 200, latency from when a request was due. `recovery_s` is how long it
-takes after the last request until one is answered within its deadline again. Writes results/overload.json.
+tfidf as a fallback, which computes in a process of its own or in the server's threads: goodput counts answers with 200,
+latency from when a request was due. `recovery_s` is how long it takes after the last request until one is answered
+within its deadline again. Writes results/<processor>/overload.json.
 """
 
 from __future__ import annotations
@@ -19,27 +20,28 @@ from pathlib import Path
 from typing import Any
 
 from load import Ledger, post, send
+from processors import describe_machine, result_file
 from serving import Rival, resident, rows_of, running
 
-from loratory.experiment.environment import describe_environment
-
-RESULT = Path(__file__).parent / "results" / "overload.json"
+VARIANTS = {"alone": None, "with tfidf": "process", "with tfidf in threads": "thread"}
 DOCUMENTED = {"200", "429", "503", "504"}
 TIMES = (3.0, 10.0)
 STEP = 1.25  # from one offered rate of the ramp to the next
 
 
-def server(run: Path, fallback: bool, deadline: float, texts: list[str], each: int) -> Rival:
+def server(run: Path, name: str, deadline: float, texts: list[str], each: int) -> Rival:
     """Ours on one core; request n asks for `each` texts from place n on."""
     own = ["--set", f"tasks.task={{path: {run.resolve()}, contender: lora, deadline_ms: {deadline}"]
-    own[1] += ", fallback: [tfidf]}" if fallback else ", fallback: []}"
+    isolation = VARIANTS[name]
+    own[1] += ", fallback: [tfidf]}" if isolation else ", fallback: []}"
+    own += ["--set", f"isolation={isolation}"] if isolation else []
     command = ["taskset", "-c", "0", "python", "-m", "loratory", "serve", "--port", "PORT", "--set", "threads=1", *own]
 
     def ask(_: str, number: int, port: int) -> bytes:
         chosen = random.Random(number).sample(texts, each)
         return post("/v1/tasks/task/predict", json.dumps({"inputs": chosen, "probabilities": False}).encode(), port)
 
-    return Rival("with tfidf" if fallback else "alone", command, ask, lambda body: None)
+    return Rival(name, command, ask, lambda body: None)
 
 
 def offer_load(rival: Rival, rate: float, seconds: float, port: int, start: int = 0) -> Ledger:
@@ -101,23 +103,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of overload, each time")
     parser.add_argument("--texts", type=int, default=64, help="in a request")
     parser.add_argument("--deadline", type=float, default=1000.0, help="milliseconds")
-    parser.add_argument("--output", type=Path, default=RESULT)
     asked = parser.parse_args()
     os.sched_setaffinity(0, {1})
     texts = [text for text, _ in rows_of(asked.test)]
     found = {}
-    for fallback in (False, True):
-        rival = server(asked.run, fallback, asked.deadline, texts, asked.texts)
+    for name in VARIANTS:
+        rival = server(asked.run, name, asked.deadline, texts, asked.texts)
         found[rival.name] = measure_server(rival, asked.seconds, asked.deadline)
     result = {
-        "machine": describe_environment("cpu"),
+        "machine": describe_machine(),
         "deadline_ms": asked.deadline,
         "texts_in_a_request": asked.texts,
         "seconds": asked.seconds,
         **found,
     }
-    asked.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(asked.output)
+    file = result_file("overload")
+    file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(file)
 
 
 if __name__ == "__main__":

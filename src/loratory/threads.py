@@ -80,8 +80,8 @@ def set_thread_environment(environment: MutableMapping[str, str] | None = None) 
         found[THREAD_VARIABLE] = str(limits.usable)
 
 
-def set_torch_threads(wanted: int) -> int:
-    """Compute with this many threads, or (0) with at most as many as there are usable cores; returns how many.
+def set_torch_threads(wanted: int | None) -> int:
+    """Compute with this many threads, or (0 or None) with at most as many as there are usable cores; returns how many.
 
     What the user set as OMP_NUM_THREADS stands.
     """

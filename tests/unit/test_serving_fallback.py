@@ -37,10 +37,12 @@ NOW: dict[str, Exception] = {
 class Scripted(Engine):
     """An engine in which a stage fails as its predictor says."""
 
-    async def predict(self, predictor: Any, inputs: Sequence[Input], by: float | None) -> list[Prediction]:
+    async def predict(
+        self, predictor: Any, inputs: Sequence[Input], by: float | None, source: Any = None
+    ) -> list[Prediction]:
         if isinstance(predictor, Failing):
             raise NOW[predictor.how]
-        return await super().predict(predictor, inputs, by)
+        return await super().predict(predictor, inputs, by, source)
 
 
 class Failing(FakePredictor):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from loratory import __version__
 from loratory.artifacts.locks import hold_lock
-from loratory.artifacts.manifests import PREDICTOR_FILE, digest_of, hash_file, open_artifact, read_manifest
+from loratory.artifacts.manifests import PREDICTOR_FILE, Artifact, digest_of, hash_file, open_artifact, read_manifest
 from loratory.errors import ArtifactError, LoratoryError, SpecError
 from loratory.experiment.artifact_lookup import (
     LADDER_FILE,
@@ -24,7 +24,10 @@ from loratory.experiment.artifact_lookup import (
     read_predictor,
 )
 from loratory.experiment.spec_loading import make_parser
-from loratory.protocols import BackbonePool
+from loratory.predictors.constant import Constant
+from loratory.protocols import BackbonePool, Predictor
+from loratory.serving.engine.capabilities import network_of, unwrap_predictor
+from loratory.serving.engine.predictor_process import PredictorProcess, PredictorSource
 from loratory.serving.engine.service_registry import FallbackStage, Service, ServiceRegistry
 from loratory.serving.engine.thread_isolation import run_in_new_thread
 from loratory.serving.http.auth.api_keys import ApiKeys
@@ -189,7 +192,15 @@ def _read_run(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def _load_stage(path: Path, contender: str | None, pool: BackbonePool) -> FallbackStage:
     artifact = open_artifact(find_fit_folder(path, contender))
     predictor = read_predictor(artifact, pool)
-    return FallbackStage(contender or name_artifact(path), predictor, artifact.manifest_digest)
+    release = artifact.manifest_digest
+    source = PredictorSource(artifact.folder, release) if _runs_apart(artifact, predictor) else None
+    return FallbackStage(contender or name_artifact(path), predictor, release, source=source)
+
+
+def _runs_apart(artifact: Artifact, predictor: Predictor) -> bool:
+    """Whether a process without torch can answer in its place: it needs no backbone, and more than a look-up."""
+    inner = unwrap_predictor(predictor)
+    return artifact.has(PREDICTOR_FILE) and network_of(predictor) is None and not isinstance(inner, Constant)
 
 
 def discover_tasks(folder: Path, cache: Path) -> tuple[dict[str, ServedTaskSpec], dict[str, str]]:
@@ -249,8 +260,11 @@ def build_server(spec: ServerSpec, keys: ApiKeys, report: Callable[[str], None])
     board = ServiceRegistry(services, roles, spec.default)
     # One row has nothing to share, and a team that waits actively for its head would take the event loop's core.
     team = 1 if spec.precision == "int8" else threads
+    apart = PredictorProcess() if spec.isolation == "process" else None
+    if apart is not None and any(stage.source for service in services.values() for stage in service.stages):
+        apart.start()
     return Server(
-        spec, board, Engine(limits, team), ArtifactServiceLoader(pool, spec, threads, report), keys, info=facts
+        spec, board, Engine(limits, team, apart), ArtifactServiceLoader(pool, spec, threads, report), keys, info=facts
     )
 
 

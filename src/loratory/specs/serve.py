@@ -125,6 +125,11 @@ class ServerSpec(BaseModel):
     threads: int | None = Field(
         None, ge=1, description="Number of CPU threads for a backbone (in int8: for its rows). Default: all cores."
     )
+    isolation: Literal["process", "thread"] = Field(
+        "process",
+        description="Where contenders without a base (rules, tfidf) compute. process: in a process of their own, so "
+        "that they hold up no request under load; thread: in the server's process, which takes less memory.",
+    )
     texts_in_logs: bool = Field(
         False, description="Write the texts of clients to the logs. Keep it off for personal data."
     )

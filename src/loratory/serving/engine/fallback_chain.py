@@ -158,7 +158,8 @@ async def _predict_with_stage(
 ) -> list[Prediction]:
     started = time.monotonic()
     try:
-        made = await engine.predict(predictor, inputs, deadline)
+        source = stage.source if predictor is stage.predictor else None
+        made = await engine.predict(predictor, inputs, deadline, source)
     except (CapacityExceeded, DeadlineExceeded):
         raise
     except Exception as problem:

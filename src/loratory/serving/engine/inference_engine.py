@@ -30,6 +30,7 @@ from loratory.serving.engine.capabilities import (
     unwrap_predictor,
 )
 from loratory.serving.engine.engine_requests import EngineRequest, LoopFuture
+from loratory.serving.engine.predictor_process import PredictorProcess, PredictorSource
 from loratory.serving.engine.thread_pool import FairLock, ThreadPoolBackend
 from loratory.serving.engine.token_estimates import count_request_tokens, estimate_tokens, split_inputs
 
@@ -40,11 +41,12 @@ class Engine:
 
     limits: EngineLimits = field(default_factory=EngineLimits)
     compute_threads: int = 0  # for the products of all workers together; 0: as torch has it
+    process: PredictorProcess | None = None  # for predictors that need no backbone; None: threads of this process
 
     def __post_init__(self) -> None:
         self._workers: dict[str, BatchWorker] = {}
         self._lock = threading.Lock()
-        self._thread_pool = ThreadPoolBackend(self.limits.threads)
+        self._thread_pool = ThreadPoolBackend(self.limits.threads, self.process)
 
     def admit(self, predictor: ServedPredictor, token_cost: int, deadline: float | None) -> None:
         """Raises CapacityExceeded where inputs of so many tokens would have no room, or no answer in time."""
@@ -55,13 +57,20 @@ class Engine:
             self.get_worker(backbone).admit(token_cost + most, deadline, bool(most))
 
     async def predict(
-        self, predictor: ServedPredictor, inputs: Sequence[Input], deadline: float | None
+        self,
+        predictor: ServedPredictor,
+        inputs: Sequence[Input],
+        deadline: float | None,
+        source: PredictorSource | None = None,
     ) -> list[Prediction]:
-        """One prediction for each input. Raises CapacityExceeded, DeadlineExceeded, and what the predictor raises."""
+        """One prediction for each input. `source` is the artifact of a predictor that needs no backbone.
+
+        Raises CapacityExceeded, DeadlineExceeded, and what the predictor raises.
+        """
         loop = asyncio.get_running_loop()
         backbone = backbone_of(predictor)
         if backbone is None or not is_plannable(predictor):
-            return await self._predict_in_thread(predictor, inputs, deadline)
+            return await self._predict_in_thread(predictor, inputs, deadline, source if backbone is None else None)
         most = max_new_tokens_of(predictor)  # each text for itself: they end at different times
         own = incremental_cost_of(predictor)
         jobs = [
@@ -85,11 +94,15 @@ class Engine:
         return [prediction for part in done for prediction in part]
 
     async def _predict_in_thread(
-        self, predictor: ServedPredictor, inputs: Sequence[Input], deadline: float | None
+        self,
+        predictor: ServedPredictor,
+        inputs: Sequence[Input],
+        deadline: float | None,
+        source: PredictorSource | None = None,
     ) -> list[Prediction]:
         kind, cost = type(unwrap_predictor(predictor)), estimate_tokens(inputs)
         return await self._thread_pool.predict(
-            predictor, kind, inputs, cost, deadline, partial(self.make_runner, deadline)
+            predictor, kind, inputs, cost, deadline, partial(self.make_runner, deadline), source
         )
 
     def make_runner(
@@ -160,6 +173,8 @@ class Engine:
         for digest in list(self._workers):
             self._close_worker(digest)
         self._thread_pool.close()
+        if self.process is not None:
+            self.process.close()
 
 
 def _plan_requests(requests: Sequence[InferenceRequest]) -> Callable[[Sequence[Any]], InferencePlan]:

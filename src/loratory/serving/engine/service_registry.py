@@ -12,6 +12,7 @@ from loratory.errors import SpecError, suggest_nearest
 from loratory.protocols import JSON, GenerativePredictor, Labelled, Predictor, Task, list_labels
 from loratory.serving.engine.input_validation import InputValidator
 from loratory.serving.engine.moving_average import update_moving_average
+from loratory.serving.engine.predictor_process import PredictorSource
 from loratory.specs.serve import ServedTaskSpec
 
 INITIAL_STAGE_SECONDS = 0.005  # seconds, until a stage was timed
@@ -25,6 +26,7 @@ class FallbackStage:
     predictor: Predictor
     release: str  # SHA-256 of the artifact's manifest
     seconds: float = INITIAL_STAGE_SECONDS  # of one call, a running mean
+    source: PredictorSource | None = None  # the artifact, where another process can answer from it
 
     def record_duration(self, seconds: float) -> None:
         """Remember how long a call was."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,9 @@ from loratory.errors import DeadlineExceeded
 from loratory.protocols import Input, Prediction
 from loratory.serving.engine.capabilities import ServedPredictor
 from loratory.serving.engine.moving_average import update_moving_average
+from loratory.serving.engine.predictor_process import PredictorProcess, PredictorSource, ProcessUnavailable
+
+log = logging.getLogger("loratory.serving")
 
 LOCK_TIMEOUT_SECONDS = 0.1  # seconds that a thread waits for its turn
 DEADLINE_SAFETY_FACTOR = (
@@ -78,8 +82,8 @@ class FairLock:
 class ThreadPoolBackend:
     """The threads, and what is known of those who work in them."""
 
-    def __init__(self, threads: int) -> None:
-        self.lock = FairLock()
+    def __init__(self, threads: int, process: PredictorProcess | None = None) -> None:
+        self.lock, self._process = FairLock(), process
         self._max_calls = threads * MAX_CALLS_PER_THREAD
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="plain")
         self._seconds_per_token: dict[type, float] = {}  # seconds of a token, by kind of predictor
@@ -100,15 +104,25 @@ class ThreadPoolBackend:
         token_cost: int,
         deadline: float | None,
         run: RunnerFactory,
+        source: PredictorSource | None = None,
     ) -> list[Prediction]:
-        """By a thread that asks backbones with `run`. Raises CapacityExceeded, DeadlineExceeded, and what the predictor
-        raises.
+        """By a thread that asks backbones with `run`, or where `source` is given by the process for such predictors,
+        while the thread waits. Where the process cannot, the thread does it itself.
+
+        Raises CapacityExceeded, DeadlineExceeded, and what the predictor raises.
         """
         self.admit(kind, token_cost, deadline)
         gone = threading.Event()
         bound = run(gone, self.lock)
 
         def predict() -> list[Prediction] | None:
+            if source is not None and self._process is not None and is_in_time(deadline) and not gone.is_set():
+                try:
+                    found, seconds = self._process.predict(source, inputs, deadline)
+                    self._update_speed(kind, seconds / max(token_cost, 1))
+                    return found
+                except ProcessUnavailable as problem:
+                    log.warning("answered in the server's own process: %s", problem)
             before = self.lock.held_seconds
             with self.lock:
                 if not is_in_time(deadline) or gone.is_set():
