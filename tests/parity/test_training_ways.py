@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +188,7 @@ def test_states_that_a_later_contender_trains_on_are_kept_when_texts_are_first_r
 ) -> None:
     backbone, plain, planned = backbone_of(family), ActivationCache(run_locally), ActivationCache(run_locally)
     rows = [backbone.tokenizer.encode(text)[0] for text in TEXTS]
-    planned.plan_layer_inputs(backbone.digest, Lora(layers="top-1").count_frozen_layers)
+    planned.plan_layer_inputs(backbone.digest, partial(Lora(layers="top-1").count_frozen_layers, make_task()))
     pooled = planned.compute_pooled(backbone, "mean", rows)
     assert torch.allclose(pooled, plain.compute_pooled(backbone, "mean", rows), atol=1e-5)
     layer = backbone.depth - 1

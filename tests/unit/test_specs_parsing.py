@@ -146,7 +146,7 @@ def test_an_impossible_number(problem: str, tmp_path: Path) -> None:
         (
             "rank: 4",
             "layers: top-0",
-            'ladder: lora: layers: layers is "all", "top-2" or a list of layer numbers; found',
+            'ladder: lora: layers: layers is "auto", "all", "top-half", "top-2" or a list of layer numbers; found',
         ),
         ("rank: 4", "layers: {a: 1}", "ladder: lora: layers: {'a': 1} is not allowed"),
         ("rank: 4", "head: poled", "ladder: lora: head: 'poled' is not allowed; did you mean 'pooled'?"),
@@ -191,7 +191,7 @@ def test_sections_and_the_ladder(rest: str, problem: str, tmp_path: Path) -> Non
 
 def test_a_section_that_is_left_empty_holds_the_defaults(tmp_path: Path) -> None:
     spec = parse_spec_text(tmp_path, GOOD + "training:\nevidence:\ngate:\nlora:\n")
-    assert spec.training.epochs == 8
+    assert spec.training.epochs is None
     assert spec.gate is None
 
 

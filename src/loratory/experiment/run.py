@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from loratory.artifacts.durable_files import write_json, write_text
@@ -109,7 +110,8 @@ def _plan_shared_layers(context: RunContext) -> None:
         if contender.base and not contender.start and isinstance(options, LayerReuse):
             base = context.resolve_base(contender.base)
             if base.kind == "encoder":
-                context.activation_cache.plan_layer_inputs(base.digest, options.count_frozen_layers)
+                choose = partial(options.count_frozen_layers, context.split.task)
+                context.activation_cache.plan_layer_inputs(base.digest, choose)
 
 
 def _require_trained_contender(

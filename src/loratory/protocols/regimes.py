@@ -176,8 +176,8 @@ class FileOptions(Protocol):
 class LayerReuse(Protocol):
     """A capability of regimes: layers of the base that a fit leaves alone, so that their states can be kept early."""
 
-    def count_frozen_layers(self, depth: int) -> int:
-        """How many of the lowest layers do not learn, of a base that has `depth`."""
+    def count_frozen_layers(self, task: Task, depth: int) -> int:
+        """How many of the lowest layers of an encoder do not learn on this task, of `depth`."""
 
 
 def list_files(options: object) -> dict[str, str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, field_validator
 
 from loratory.errors import SpecError, suggest_nearest
-from loratory.protocols import JSON, FitContext, Predictor, Start, StartKind, Task, TrainSet
+from loratory.protocols import JSON, FitContext, Labelled, Predictor, Start, StartKind, Task, TrainSet
 from loratory.protocols.events import Message, PredictorFitted
 from loratory.regimes.encoder_options import EncoderOptions
 from loratory.regimes.training_starts import TrainingStart, find_start_kind, has_same_shape, merge_start, read_start
@@ -16,6 +16,9 @@ from loratory.regimes.training_starts import TrainingStart, find_start_kind, has
 if TYPE_CHECKING:
     from loratory.backbones.forward.encoder_backbone import EncoderBackbone
     from loratory.training.trainable_backbones import TrainableBackbone
+
+
+MIN_HALVED_DEPTH = 4  # layers of an encoder from which on `layers: auto` leaves the lower half alone
 
 
 class Lora(EncoderOptions):
@@ -45,15 +48,18 @@ class Lora(EncoderOptions):
         "auto", description="Names of the linear layers that get adapters. auto: chosen by architecture."
     )
     layers: str | list[int] = Field(
-        "all", description='"all", "top-2" (the top two layers), or a list of layer numbers. Fewer layers train faster.'
+        "auto",
+        description='"all", "top-2" (the top two layers), "top-half", or a list of layer numbers. Fewer layers train '
+        "faster: the states below them are computed once. auto: top-half for labels on an encoder of at least four "
+        "layers, else all; with start:, the layers of its adapter.",
     )
     learning_rate: float = Field(1e-3, gt=0, lt=1, description="Learning rate of the adapters.")
 
     @field_validator("layers")
     @classmethod
     def _check_layers(cls, layers: str | list[int]) -> str | list[int]:
-        if isinstance(layers, str) and not re.fullmatch(r"all|top-[1-9]\d*", layers):
-            raise ValueError('layers is "all", "top-2" or a list of layer numbers')
+        if isinstance(layers, str) and not re.fullmatch(r"auto|all|top-half|top-[1-9]\d*", layers):
+            raise ValueError('layers is "auto", "all", "top-half", "top-2" or a list of layer numbers')
         return layers
 
     def check_support(self, task: Task, start: StartKind) -> str | None:
@@ -63,13 +69,14 @@ class Lora(EncoderOptions):
         from loratory.training.trainable_backbones import TrainableBackbone
 
         super().check_backbone(task, backbone, context)
-        TrainableBackbone(backbone, self.build_adapter_config(backbone, context))
+        settled = self._settle_layers(task, context.start_kind or backbone.kind, TrainingStart(backbone))
+        TrainableBackbone(backbone, settled.build_adapter_config(backbone, context))
 
     def fit(self, task: Task, train_set: TrainSet, start: Start, context: FitContext) -> Predictor:
         from loratory.training.encoders import train_encoder
 
         begun, context = read_start(start), self.settle_budget(context)
-        live = self._make_trainable(begun, context)
+        live = self._settle_layers(task, find_start_kind(start), begun)._make_trainable(begun, context)
         made: Predictor
         if self.generates_answer(find_start_kind(start)):
             made, facts = self.fit_causal(task, train_set, live, context)
@@ -131,19 +138,32 @@ class Lora(EncoderOptions):
             )
         return tuple(self.targets)
 
-    def count_frozen_layers(self, depth: int) -> int:
-        """The layers below the first that has an adapter."""
-        if isinstance(self.layers, str):
-            return 0 if self.layers == "all" else max(depth - int(self.layers.removeprefix("top-")), 0)
-        return max(min(self.layers, default=0), 0)
+    def count_frozen_layers(self, task: Task, depth: int) -> int:
+        """The layers of an encoder below the first that has an adapter."""
+        layers = self.layers
+        if layers == "auto":
+            layers = _choose_layers(task, depth)
+        if isinstance(layers, str):
+            return 0 if layers == "all" else max(depth - _count_top_layers(layers, depth), 0)
+        return max(min(layers, default=0), 0)
+
+    def _settle_layers(self, task: Task, kind: StartKind, start: TrainingStart) -> Self:
+        """With `auto` replaced: by the start's own layers, or by the task and the depth of its encoder."""
+        if self.layers != "auto":
+            return self
+        layers: str | list[int] = "all"
+        if start.adapter is not None:
+            layers = list(start.adapter.config.get("layers_to_transform") or []) or "all"
+        elif not self.generates_answer(kind) and start.backbone.kind == "encoder":
+            layers = _choose_layers(task, start.backbone.depth)
+        return self.model_copy(update={"layers": layers})
 
     def _select_layers(self, backbone: EncoderBackbone) -> tuple[list[int], str]:
         pattern, depth = backbone.find_layers()
-        if self.layers == "all":
+        if self.layers in ("all", "auto"):
             return [], pattern
         if isinstance(self.layers, str):
-            top = int(self.layers.removeprefix("top-"))
-            chosen = list(range(depth - top, depth))
+            chosen = list(range(depth - _count_top_layers(self.layers, depth), depth))
         else:
             chosen = sorted(set(self.layers))
         if not chosen or chosen[0] < 0 or chosen[-1] >= depth:
@@ -153,3 +173,13 @@ class Lora(EncoderOptions):
                 allowed=f"all, top-1 to top-{depth}, or a list of numbers from 0 to {depth - 1}",
             )
         return chosen, pattern
+
+
+def _choose_layers(task: Task, depth: int) -> str:
+    """What `auto` stands for on an encoder (docs/defaults.md)."""
+    return "top-half" if isinstance(task, Labelled) and depth >= MIN_HALVED_DEPTH else "all"
+
+
+def _count_top_layers(layers: str, depth: int) -> int:
+    """Of "top-half" or "top-2"."""
+    return (depth + 1) // 2 if layers == "top-half" else int(layers.removeprefix("top-"))

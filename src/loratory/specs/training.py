@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any, Literal, Self
 
 from pydantic import (
@@ -25,6 +26,8 @@ from loratory.perturbations.perturbation_specs import (
     create_perturbations,
 )
 
+# Of epochs that nobody has set (docs/defaults.md): more passes gained nothing on larger sets, fewer steps lost on small ones.
+AUTO_EPOCHS, AUTO_STEPS, MAX_AUTO_EPOCHS = 4, 150, 24
 ObjectiveSpec = str | dict[str, dict[str, Any] | None]  # `focal`, or `{focal: {gamma: 3}}`
 
 
@@ -149,8 +152,12 @@ class TrainingSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(
-        8, ge=1, le=1000, description="Maximum number of passes over the training split. Raise it for small data."
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Maximum number of passes over the training split. Default: 4 (spans: 8), and more for small "
+        "data, until there are 150 optimizer steps, but at most 24.",
     )
     batch_tokens: int = Field(
         1024,
@@ -264,6 +271,12 @@ class TrainingSpec(BaseModel):
         30.0, ge=0, description="Time between checkpoints, in seconds. It does not change the result."
     )
     threads: int = Field(0, ge=0, description="Number of CPU threads. 0: all cores.")
+
+    def count_epochs(self, steps_per_epoch: int, least: int = AUTO_EPOCHS) -> int:
+        """The passes over the training split: those asked for, or `least`, or more where one has few steps."""
+        if self.epochs is not None:
+            return self.epochs
+        return min(max(least, ceil(AUTO_STEPS / max(steps_per_epoch, 1))), MAX_AUTO_EPOCHS)
 
     @property
     def races(self) -> bool:

@@ -271,7 +271,7 @@ def train_causal(
         losses=losses,
         weights=_compute_example_weights(now.task, material, options.class_weights),
         headline=headline,
-        epochs=context.training.epochs,
+        epochs=None,
         learning_rate=lambda name: options.learning_rate,
         batches=lambda epoch: build_epoch_batches(
             [len(p.ids) for p in material], context.training, context.seed, epoch

@@ -26,6 +26,7 @@ from loratory.protocols import (
     Row,
     ScoredPredictions,
     Scores,
+    Spanned,
     Task,
     TokenIds,
     TrainSet,
@@ -33,7 +34,7 @@ from loratory.protocols import (
 )
 from loratory.protocols.events import Message
 from loratory.protocols.objectives import Objective
-from loratory.specs.training import ConsistencySpec, ContrastiveSpec, LossSpec
+from loratory.specs.training import AUTO_EPOCHS, ConsistencySpec, ContrastiveSpec, LossSpec
 from loratory.training.batching import Batch, build_epoch_batches, split_micro_batches
 from loratory.training.checkpoints import StageCheckpoints
 from loratory.training.consistency import PerturbedPairs, build_windows_error, compute_consistency_loss
@@ -47,6 +48,7 @@ from loratory.training.training_loop import TrainingJob, train
 HEAD_START_EXAMPLES = (
     64  # examples of a label whose mean its prototype starts from where the backbone is going to learn
 )
+AUTO_EPOCHS_OF_SPANS = 8  # where nobody has set epochs: a tag of every token is learnt later than a label
 CLASS_MEAN_EXAMPLES = 16  # examples of a label that its mean is taken over again after a warm-up
 
 
@@ -240,7 +242,8 @@ def train_encoder(
         losses=losses,
         weights=material.weights,
         headline=task.headline,
-        epochs=context.training.epochs,
+        epochs=None,
+        auto_epochs=AUTO_EPOCHS_OF_SPANS if isinstance(task, Spanned) else AUTO_EPOCHS,
         learning_rate=lambda name: options.head_learning_rate if name.startswith("head.") else options.learning_rate,
         batches=batches,
         score=lambda: task.summarise(predict_and_score(now, train_set.validation, context.run).sum_counts()),

@@ -16,7 +16,7 @@ from loratory.backbones.forward.precision import autocast, choose_precision
 from loratory.errors import RunInterrupted, TrainingDiverged, first_line, is_out_of_memory
 from loratory.protocols import JSON, FitContext, Scores, TrainingState
 from loratory.protocols.events import EpochFinished, Message, StepFinished, TrainingPlanned
-from loratory.specs.training import TrainingSpec
+from loratory.specs.training import AUTO_EPOCHS, TrainingSpec
 from loratory.training import memory, optimizers
 from loratory.training.batching import Batch
 from loratory.training.seeds import derive_seed
@@ -42,7 +42,8 @@ class TrainingJob:
     weights: Tensor  # float[N], of the examples
     score: Callable[[], Scores]
     headline: str
-    epochs: int
+    epochs: int | None  # None: by the spec and the steps in an epoch
+    auto_epochs: int = AUTO_EPOCHS  # where the spec does not say: at least so many
     compare: Callable[[Tensor, Sequence[int]], Tensor] | None = None
     epoch_seconds: float | None = None  # about how long an epoch takes, where that is known
 
@@ -90,6 +91,7 @@ class _TrainingLoop:
         self.best_parameters = self._copy_parameters()
         self.average_parameters = self._copy_parameters() if self.spec.average else {}
         self.steps_per_epoch = len(job.batches(0))
+        self.epochs = job.epochs or self.spec.count_epochs(self.steps_per_epoch, job.auto_epochs)
         self.saved_at = time.monotonic()
         if state := context.checkpoints.load_latest():
             self._restore(state)
@@ -119,20 +121,20 @@ class _TrainingLoop:
         progress = self.progress
         if self.spec.schedule == "plateau":  # patience says when the last epoch begins
             return progress.epoch > 0 and progress.step >= self._count_steps()
-        return progress.epoch >= self.job.epochs or progress.stale >= (self.spec.patience or self.job.epochs)
+        return progress.epoch >= self.epochs or progress.stale >= (self.spec.patience or self.epochs)
 
     def _count_steps(self) -> int:
         """Steps of the whole fit, as far as they are known now."""
         if self.progress.decay_from is not None:
             return self.progress.decay_from + self.steps_per_epoch
-        return self.steps_per_epoch * self.job.epochs
+        return self.steps_per_epoch * self.epochs
 
     def _begin_decay_at_plateau(self) -> None:
         """One epoch in which the learning rate falls to zero: from a plateau on, or the last that is allowed."""
         progress = self.progress
         if self.spec.schedule != "plateau" or progress.decay_from is not None:
             return
-        if progress.stale >= (self.spec.patience or 1) or progress.epoch >= self.job.epochs - 1:
+        if progress.stale >= (self.spec.patience or 1) or progress.epoch >= self.epochs - 1:
             progress.decay_from = progress.step
 
     def _train_epoch(self) -> None:
@@ -152,7 +154,7 @@ class _TrainingLoop:
 
     def _train_step(self, batch: Batch) -> float:
         progress = self.progress
-        steps = self.steps_per_epoch * self.job.epochs
+        steps = self.steps_per_epoch * self.epochs
         factor = compute_schedule_factor(self.spec, progress.step, steps, progress.decay_from, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
@@ -291,7 +293,7 @@ class _TrainingLoop:
         progress.epoch, progress.batch, progress.epoch_loss = progress.epoch + 1, 0, 0.0
         progress.seconds += time.monotonic() - started
         self.context.report(finished)
-        self.context.check_race([epoch["score"] for epoch in progress.history], self.job.epochs - progress.epoch)
+        self.context.check_race([epoch["score"] for epoch in progress.history], self.epochs - progress.epoch)
         self._checkpoint_or_stop(last=False)
 
     def _checkpoint_or_stop(self, last: bool) -> None:

@@ -39,7 +39,7 @@ ladder:
 lora: {{rank: 16, alpha: 32}}
 
 training:
-  epochs: 8
+  # epochs: 4               # passes over train; by default more for small data
   seeds: 1                  # fits of each contender; 3 show how much the seed changes the score
   trials: 1                 # values of the learning rate (tfidf: of the penalty) that are tried on the validation split
 
@@ -76,7 +76,6 @@ ladder:
 lora: {{rank: 16, alpha: 32}}
 
 training:
-  epochs: 3
   max_tokens: {tokens}          # limit for a conversation with its answer; a longer one is an error, it is not cut
   seeds: 1                  # fits of each contender; 3 show how much the seed changes the score
 """
@@ -106,7 +105,7 @@ ladder:
 lora: {{rank: 16, alpha: 32}}
 
 training:
-  epochs: 8
+  # epochs: 4               # passes over train; by default more for small data
   seeds: 1                  # fits of each contender; 3 show how much the seed changes the score
 """
 )

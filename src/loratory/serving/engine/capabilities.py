@@ -19,7 +19,6 @@ from loratory.protocols import (
     WrappingPredictor,
 )
 
-
 Capability = TypeVar("Capability")
 
 
@@ -40,7 +39,7 @@ _KINDS: dict[tuple[type, type], bool] = {}  # (class, protocol) -> whether its i
 
 
 def has_capability(predictor: object, protocol: type[Capability]) -> TypeGuard[Capability]:
-    """isinstance for a protocol, looked up once for each class: it costs 15 us, and is asked of every request."""
+    """Isinstance for a protocol, looked up once for each class: it costs 15 us, and is asked of every request."""
     key = (type(predictor), protocol)
     known = _KINDS.get(key)
     if known is None:
