@@ -18,12 +18,13 @@ from loratory.experiment.prepare import drop_label_errors, load_or_prepare, prep
 from loratory.experiment.spec_loading import load_spec
 from loratory.protocols import Example, TrainSet
 from loratory.protocols.events import EpochFinished, Event, FitEvent, Message, StageStarted
+from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
 from loratory.regimes.prototype import Prototype
 from loratory.specs.data import DataSpec
 from loratory.specs.training import ContrastiveSpec
 from loratory.training.contrastive import contrastive_loss, sample_hard_negative_steps
-from loratory.training.encoders import compute_label_means, sample_per_label
+from loratory.training.encoders import choose_label_name_weight, compute_label_means, sample_per_label
 from loratory.training.seeds import make_generator
 from loratory.training.training_loop import TrainingJob, train
 from tiny_models import BackboneOf, make_context, make_examples, make_task, make_train_set
@@ -42,6 +43,27 @@ def test_words_count_as_so_many_examples() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("asked", "counts", "weight"),
+    [(None, [5, 5, 5], 1.0), (None, [16, 16, 400], 1.0), (None, [17, 17, 2], 0.0), (None, [5, 0, 0], 1.0)]
+    + [(0.0, [5, 5], 0.0), (2.5, [500], 2.5)],
+)
+def test_words_count_where_labels_have_few_examples(asked: float | None, counts: list[int], weight: float) -> None:
+    targets = torch.tensor([label for label, count in enumerate(counts) for _ in range(count)])
+    assert choose_label_name_weight(asked, targets) == weight
+
+
+def test_a_head_learns_the_words_of_its_labels(backbone_of: BackboneOf) -> None:
+    task, backbone = make_task(("card", "cash", "login")), backbone_of("bert")
+    taught = TrainSet(tuple(make_examples(("card", "cash"))), tuple(make_examples(("card", "cash"))))
+    found = {}
+    for weight in (0.0, 1.0):
+        made = Head(label_names=weight, epochs=40).fit(task, taught, backbone, make_context())
+        odds = made.predict([{"text": task.describe("login")}], run_locally)[0].probabilities["/label"]
+        found[weight] = float(odds["login"])
+    assert found[1.0] > found[0.0]
+
+
 def test_a_label_without_examples_is_found_by_its_name(backbone_of: BackboneOf) -> None:
     task, backbone = make_task(("card", "cash", "login")), backbone_of("bert")
     taught = TrainSet(tuple(make_examples(("card", "cash"))), tuple(make_examples(("card", "cash"))))
@@ -51,7 +73,7 @@ def test_a_label_without_examples_is_found_by_its_name(backbone_of: BackboneOf) 
         predictions = made.predict([{"text": task.describe("login")}], run_locally)
         return float(predictions[0].probabilities["/label"]["login"])
 
-    assert odds_of_login(Prototype(label_names=1.0)) > odds_of_login(Prototype())
+    assert odds_of_login(Prototype(label_names=1.0)) > odds_of_login(Prototype(label_names=0.0))
 
 
 # ---- contrastive warm-up
@@ -201,7 +223,7 @@ def test_cleaning_needs_somebody_who_looks() -> None:
 
 
 def test_all_levers_are_off_unless_asked_for() -> None:
-    assert Prototype().label_names == 0
+    assert Prototype().label_names is None
     assert DataSpec(path="x").clean is False
     assert make_context().training.average == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from pydantic import Field
@@ -37,12 +38,12 @@ class Head(RegimeOptions):
         le=1000,
         description="Passes over the cached states (pooled head). The stock head and spans use training: epochs.",
     )
-    label_names: float = Field(
-        0.0,
+    label_names: float | None = Field(
+        None,
         ge=0,
         le=100,
-        description="Weight of the label name in the initial prototype, in examples. Try 1 when labels have few "
-        "examples.",
+        description="How many examples the words of a label (its description, or its name) count as. Default: 1 where "
+        "labels have few examples (a median of at most 16), else 0. 0: not at all.",
     )
     loss: LossSpec = Field(default_factory=LossSpec, description="Training loss: a name, or the keys of `loss`.")
 
@@ -80,9 +81,10 @@ class Head(RegimeOptions):
 
         backbone = cast("EncoderBackbone", start)
         options = EncoderTrainingOptions(
-            self.head, self.learning_rate, self.learning_rate, self.loss, label_names=self.label_names
+            self.head, self.learning_rate, self.learning_rate, self.loss, label_names=self.label_names or 0.0
         )
         if self.head == "pooled" and isinstance(task, Labelled):
+            options = replace(options, label_names=self.label_names)
             made, facts = train_head_on_states(task, train_set, backbone, options, self.epochs, context)
         else:
             made, facts = train_encoder(

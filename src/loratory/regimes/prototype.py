@@ -24,12 +24,12 @@ class Prototype(RegimeOptions):
 
     starts: ClassVar[tuple[str, ...]] = ("encoder", "causal")
 
-    label_names: float = Field(
-        0.0,
+    label_names: float | None = Field(
+        None,
         ge=0,
         le=100,
-        description="Weight of the label name in the initial prototype, in examples. Try 1 when labels have few "
-        "examples.",
+        description="How many examples the words of a label (its description, or its name) count as. Default: 1 where "
+        "labels have few examples (a median of at most 16), else 0. 0: not at all.",
     )
 
     def check_support(self, task: Task, start: StartKind) -> str | None:
@@ -43,13 +43,17 @@ class Prototype(RegimeOptions):
 
         from loratory.predictors.encoder import Encoder
         from loratory.specs.training import LossSpec
-        from loratory.training.encoders import EncodedDataset, initialise_head, make_states_scorer
+        from loratory.training.encoders import (
+            EncodedDataset,
+            choose_label_name_weight,
+            initialise_head,
+            make_states_scorer,
+        )
 
         backbone = cast("EncoderBackbone", start)
         material = EncodedDataset.from_train_set(task, backbone, train_set, context, LossSpec())
-        head: Any = (
-            initialise_head("pooled", backbone, material, context, self.label_names).requires_grad_(False).eval()
-        )
+        weight = choose_label_name_weight(self.label_names, material.targets)
+        head: Any = initialise_head("pooled", backbone, material, context, weight).requires_grad_(False).eval()
         learned = head.prototypes.numel() + 1
         network = Network(backbone, None, head)
         made = Encoder.from_training(task, material.output_adapter_name, network, learned, context.training)

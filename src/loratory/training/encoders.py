@@ -48,6 +48,7 @@ from loratory.training.training_loop import TrainingJob, train
 HEAD_START_EXAMPLES = (
     64  # examples of a label whose mean its prototype starts from where the backbone is going to learn
 )
+FEW_EXAMPLES = 16  # of a label, in the median: up to here its words count as one more
 AUTO_EPOCHS_OF_SPANS = 8  # where nobody has set epochs: a tag of every token is learnt later than a label
 CLASS_MEAN_EXAMPLES = 16  # examples of a label that its mean is taken over again after a warm-up
 
@@ -61,7 +62,7 @@ class EncoderTrainingOptions:
     head_learning_rate: float
     loss: LossSpec
     learn_scale: bool = False
-    label_names: float = 0.0
+    label_names: float | None = 0.0  # None: by the number of examples
     contrastive: ContrastiveSpec | None = None
     consistency: ConsistencySpec | None = None
     start_head: nn.Module | None = None  # of another fit, on the same labels: the head begins there
@@ -107,6 +108,18 @@ class EncodedDataset:
         targets = encoder.build_targets(task, examples, rows)
         weights = encoder.compute_weights(task, targets, loss.class_weights)
         return cls(task, form, rows, examples, targets, weights * torch.tensor([e.weight for e in examples]), encoder)
+
+    def add_label_examples(self, task: Labelled, weight: float) -> EncodedDataset:
+        """With an example more of each label, of this weight: its own words, whose states the caller knows."""
+        labels = task.labels or ()
+        odds = ({other: float(other == label) for other in labels} for label in labels)
+        made = [Example({}, task.from_probabilities({}, each).answer) for each in odds]
+        return replace(
+            self,
+            examples=[*self.examples, *made],
+            targets=torch.cat([self.targets, torch.arange(len(labels))]),
+            weights=torch.cat([self.weights, torch.full((len(labels),), weight)]),
+        )
 
     def compute_losses(self, outputs: Tensor, indices: Sequence[int], objective: Objective) -> Tensor:
         """The loss of each of some rows, float[B], by the outputs of a head, float[B, ...]."""
@@ -156,6 +169,17 @@ def continue_head(
     return load_head_tensors(head, collect_head_tensors(start)).requires_grad_(True).to(context.device)
 
 
+def choose_label_name_weight(asked: float | None, targets: Tensor) -> float:
+    """What is asked for; else one example where most labels have few (docs/defaults.md), and none where they have not.
+
+    `targets` int[N] are the labels of the training examples.
+    """
+    if asked is not None:
+        return asked
+    counts = torch.bincount(targets)
+    return 1.0 if float(counts[counts > 0].float().median()) <= FEW_EXAMPLES else 0.0
+
+
 def sample_per_label(targets: Tensor, max_examples: int | None, generator: torch.Generator) -> list[int]:
     """Indices of `most` examples of each label at random, or of all."""
     order = torch.randperm(len(targets), generator=generator).tolist() if max_examples else range(len(targets))
@@ -203,7 +227,7 @@ def train_encoder(
     head = (
         continue_head(options.start_head, shared, material, context)
         if options.start_head is not None
-        else initialise_head(options.head, shared, material, context, options.label_names, HEAD_START_EXAMPLES)
+        else initialise_head(options.head, shared, material, context, options.label_names or 0.0, HEAD_START_EXAMPLES)
     )
     objective = options.objective
     parameters = backbone.trainable_parameters() | {
@@ -385,7 +409,8 @@ def train_head_on_states(
         EncodedDataset.from_train_set(task, backbone, train_set, context, options.loss),
         options.objective,
     )
-    head: Any = initialise_head("pooled", backbone, material, context, options.label_names)
+    names = choose_label_name_weight(options.label_names, material.targets)
+    head: Any = initialise_head("pooled", backbone, material, context, names)
     parameters = {f"head.{name}": p for name, p in head.named_parameters() if options.is_trainable(name)}
     learned = sum(p.numel() for p in parameters.values())
     made = Encoder.from_training(
@@ -394,6 +419,9 @@ def train_head_on_states(
     pooled = context.activations.compute_pooled(backbone, backbone.pooling, [ids for ids, _ in material.rows]).to(
         context.device
     )
+    if names:
+        words = encode_label_descriptions(backbone, task, context).to(context.device)
+        pooled, material = torch.cat([pooled, words]), material.add_label_examples(task, names)
 
     def batches(epoch: int) -> list[tuple[tuple[int, ...], ...]]:
         order = torch.randperm(len(pooled), generator=make_generator(context.seed, "order", epoch)).tolist()
