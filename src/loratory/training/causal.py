@@ -29,6 +29,7 @@ from loratory.protocols import (
 from loratory.protocols.events import ExamplePreviewed
 from loratory.protocols.objectives import LossBatch
 from loratory.training.batching import build_epoch_batches
+from loratory.training.lazy_embeddings import find_token_embeddings
 from loratory.training.objectives import CrossEntropy
 from loratory.training.targets import ClassWeights, compute_class_weights
 from loratory.training.trainable_backbones import TrainableBackbone
@@ -229,6 +230,7 @@ def train_causal(
             [len(p.ids) for p in material], context.training, context.seed, epoch
         ),
         score=score,
+        embeddings=find_token_embeddings(backbone, parameters),
     )
     facts = train(course, context) | {"product": backbone.compute_config.product, "prompt": now.prompt.digest}
     if backbone.owns_weights:

@@ -38,6 +38,7 @@ from loratory.training.batching import Batch, build_epoch_batches, split_micro_b
 from loratory.training.checkpoints import StageCheckpoints
 from loratory.training.consistency import PerturbedPairs, build_windows_error, compute_consistency_loss
 from loratory.training.contrastive import contrastive_loss, sample_hard_negative_steps
+from loratory.training.lazy_embeddings import find_token_embeddings
 from loratory.training.seeds import derive_seed, make_generator
 from loratory.training.targets import TargetEncoder, find_target_encoder
 from loratory.training.trainable_backbones import ComputeConfig, TrainableBackbone
@@ -240,6 +241,7 @@ def train_encoder(
         learning_rate=lambda name: options.head_learning_rate if name.startswith("head.") else options.learning_rate,
         batches=batches,
         score=lambda: task.summarise(predict_and_score(now, train_set.validation, context.run).sum_counts()),
+        embeddings=find_token_embeddings(backbone, parameters),
     )
     context, seconds = _run_warm_up_once(course, backbone, head, material, options.contrastive, context)
     facts = train(course, context)
