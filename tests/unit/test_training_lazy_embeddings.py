@@ -1,8 +1,8 @@
-"""A token embedding that is updated by row: dense AdamW's numbers, resumed to the same bytes, and left where it is not."""
+"""A token embedding that is updated by row: dense AdamW's numbers, resumed to the same bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from loratory.errors import RunInterrupted
-from loratory.protocols.events import StepFinished
+from loratory.protocols.events import FitEvent, StepFinished
 from loratory.regimes.full import Full
 from loratory.training import lazy_embeddings
 from loratory.training.checkpoints import FolderCheckpoints
@@ -108,11 +108,12 @@ def test_stopped_at_every_step_it_comes_to_the_same_bytes(tmp_path: Path) -> Non
 
 
 def test_only_rows_that_were_read_are_written() -> None:
-    job, embedding = make_job(True)
+    _, embedding = make_job(True)
     optimizer = make_optimizer("adamw", [{"params": [embedding.weight], "lr": 0.1, "weight_decay": 0.1}], "cpu")
     lazy, before = LazyEmbedding(embedding, optimizer), embedding.weight.detach().clone()
     embedding(torch.tensor([3, 4, 4])).sum().backward()  # type: ignore[no-untyped-call]
-    assert embedding.weight.grad is not None and embedding.weight.grad.is_sparse
+    assert embedding.weight.grad is not None
+    assert embedding.weight.grad.is_sparse
     lazy.step()
     optimizer.step()
     changed = (embedding.weight != before).any(1).nonzero()[:, 0].tolist()
@@ -121,14 +122,18 @@ def test_only_rows_that_were_read_are_written() -> None:
     torch.testing.assert_close(embedding.weight[5], before[5] * (1 - 0.1 * 0.1))
 
 
+def add_norm(losses: Callable[[Sequence[int]], Tensor], weight: Tensor, indices: Sequence[int]) -> Tensor:
+    return losses(indices) + weight.square().mean()
+
+
 def test_a_weight_that_more_than_the_lookup_reads_is_updated_whole() -> None:
     made = []
     for lazy in (False, True):
         job, embedding = make_job(lazy)
-        plain, weight = job.losses, embedding.weight
-        tied = TrainingJob(**{**vars(job), "losses": lambda i: plain(i) + weight.square().mean()})
+        losses = partial(add_norm, job.losses, embedding.weight)
+        tied = TrainingJob(**{**vars(job), "losses": losses})
         train(tied, make_context(weight_decay=0.1))
-        made.append(weight.detach())
+        made.append(embedding.weight.detach())
         assert not embedding.sparse
     torch.testing.assert_close(made[1], made[0], rtol=2e-5, atol=2e-6)
 
@@ -174,10 +179,8 @@ def test_full_fine_tuning_is_the_same_fit(
     losses: dict[int, list[float]] = {}
     for least in (10**9, 1):
         monkeypatch.setattr(lazy_embeddings, "MIN_LAZY_ROWS", least)
-        seen = losses.setdefault(least, [])
-        context = make_context(
-            epochs=3,
-            report=lambda event, seen=seen: seen.append(event.loss) if isinstance(event, StepFinished) else None,
-        )
+        events: list[FitEvent] = []
+        context = make_context(epochs=3, report=events.append)
         Full(learning_rate=1e-3).fit(make_task(), make_train_set(), backbone_of(family), context)
+        losses[least] = [event.loss for event in events if isinstance(event, StepFinished)]
     assert losses[1] == pytest.approx(losses[10**9], rel=1e-3)
