@@ -144,7 +144,8 @@ def find_label_errors(examples: Dataset, seed: int) -> label_errors.LabelErrors:
     from loratory.regimes.tfidf import Tfidf, fit_linear
 
     task, labels, texts = examples.task, examples.labels, examples.texts
-    y = np.array([task.labels.index(label) for label in labels])
+    places = {label: place for place, label in enumerate(task.labels)}
+    y = np.array([places[label] for label in labels])
     odds: list[Mapping[str, float]] = [{}] * len(examples)
     for held in label_errors.make_folds(examples, labels, LABEL_ERROR_FOLDS, seed):
         out = set(held)

@@ -244,7 +244,8 @@ def _compute_example_weights(task: Task, examples: Sequence[SftExample], class_w
     if not isinstance(task, Labelled):
         return own.float()
     labels = task.labels or ()
-    targets = torch.tensor([labels.index(task.label_of(page.example.answer)) for page in examples])
+    places = {label: place for place, label in enumerate(labels)}
+    targets = torch.tensor([places[task.label_of(page.example.answer)] for page in examples])
     return (compute_class_weights(targets, labels, class_weights)[targets] * own).float()
 
 

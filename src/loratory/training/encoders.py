@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import accumulate, chain
 from typing import Any
 
 import torch
@@ -18,18 +19,19 @@ from loratory.predictors.heads import PooledHead, StockHead, collect_head_tensor
 from loratory.predictors.output_adapters import find_output_adapter_name, load_output_adapter
 from loratory.protocols import (
     JSON,
+    Counts,
     EncodeRequest,
     Example,
     FitContext,
     Labelled,
     Network,
     Row,
-    ScoredPredictions,
     Scores,
     Task,
     TokenIds,
     TrainSet,
     predict_and_score,
+    sum_counts,
 )
 from loratory.protocols.events import Message
 from loratory.protocols.objectives import Objective
@@ -47,6 +49,7 @@ from loratory.training.training_loop import TrainingJob, train
 HEAD_START_EXAMPLES = (
     64  # examples of a label whose mean its prototype starts from where the backbone is going to learn
 )
+MAX_SCORED_OUTPUTS = 2**24  # logits of a head that are read at a time
 CLASS_MEAN_EXAMPLES = 16  # examples of a label that its mean is taken over again after a warm-up
 
 
@@ -420,13 +423,20 @@ def make_states_scorer(encoder: Encoder, examples: Sequence[Example], context: F
     rows = encoder.encode_rows(inputs)
     flat = [ids for parts in rows for ids, _ in parts]
     pooled = context.activations.compute_pooled(backbone, backbone.pooling, flat).to(context.device)
+    starts = [0, *accumulate(len(parts) for parts in rows)]
+    step = max(1, MAX_SCORED_OUTPUTS // max(len(task.labels or ()), 1))
+
+    def score_part(first: int, last: int) -> list[Counts]:
+        """The marks of some examples: of very many labels not all logits lie in memory at a time."""
+        with torch.inference_mode():
+            some = pooled[starts[first] : starts[last]]
+            each = iter(head.compute_logits(some).cpu())  # type: ignore[union-attr,operator]
+        outputs = [[next(each) for _ in parts] for parts in rows[first:last]]
+        predictions = encoder.output_adapter.read_outputs(task, inputs[first:last], rows[first:last], outputs)
+        return [task.score_example(e, p) for e, p in zip(examples[first:last], predictions, strict=True)]
 
     def score() -> Scores:
-        with torch.inference_mode():
-            each = iter(head.compute_logits(pooled).cpu())  # type: ignore[union-attr,operator]
-        outputs = [[next(each) for _ in parts] for parts in rows]
-        predictions = encoder.output_adapter.read_outputs(task, inputs, rows, outputs)
-        marks = [task.score_example(e, p) for e, p in zip(examples, predictions, strict=True)]
-        return task.summarise(ScoredPredictions(examples, predictions, marks).sum_counts())  # type: ignore[no-any-return]
+        parts = (score_part(first, min(first + step, len(examples))) for first in range(0, len(examples), step))
+        return task.summarise(sum_counts(chain.from_iterable(parts)))  # type: ignore[no-any-return]
 
     return score
