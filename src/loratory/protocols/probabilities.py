@@ -64,14 +64,22 @@ def find_likeliest(probabilities: Mapping[str, float]) -> str:
     return max(probabilities, key=probabilities.__getitem__)
 
 
+def find_highest(probabilities: Mapping[str, float]) -> float:
+    """The highest probability."""
+    if isinstance(probabilities, PackedProbabilities):
+        return float(probabilities.row.max())
+    return max(probabilities.values())
+
+
 def keep_likeliest(probabilities: Mapping[str, float], most: int) -> dict[str, float]:
     """Of very many labels the `most` likeliest, likeliest first; of others all."""
     probabilities = pack_probabilities(probabilities)
     if not isinstance(probabilities, PackedProbabilities):
         return dict(probabilities)
     names = probabilities.labels
-    order = (-probabilities.row).argsort(kind="stable")[:most].tolist()
-    return {names[place]: float(probabilities.row[place]) for place in order}
+    row = probabilities.row
+    some = row.argpartition(-most)[-most:] if most < len(row) else row.argsort()
+    return {names[place]: float(row[place]) for place in some[(-row[some]).argsort(kind="stable")].tolist()}
 
 
 @lru_cache(maxsize=16)
