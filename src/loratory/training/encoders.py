@@ -49,6 +49,8 @@ from loratory.training.training_loop import TrainingJob, train
 HEAD_START_EXAMPLES = (
     64  # examples of a label whose mean its prototype starts from where the backbone is going to learn
 )
+HEAD_BATCH = 64  # examples of a step of a head alone
+MANY_LABELS, MANY_LABELS_BATCH = 1_000, 512  # above so many labels a step costs by labels: fewer, larger steps
 MAX_SCORED_OUTPUTS = 2**24  # logits of a head that are read at a time
 CLASS_MEAN_EXAMPLES = 16  # examples of a label that its mean is taken over again after a warm-up
 
@@ -395,7 +397,8 @@ def train_head_on_states(
 
     def batches(epoch: int) -> list[tuple[tuple[int, ...], ...]]:
         order = torch.randperm(len(pooled), generator=make_generator(context.seed, "order", epoch)).tolist()
-        return [split_micro_batches(order[i : i + 64], [1] * len(order), 64) for i in range(0, len(order), 64)]
+        size = HEAD_BATCH if len(task.labels or ()) <= MANY_LABELS else MANY_LABELS_BATCH
+        return [(tuple(order[i : i + size]),) for i in range(0, len(order), size)]
 
     facts = train(
         TrainingJob(
