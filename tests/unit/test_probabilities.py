@@ -24,7 +24,7 @@ from loratory.protocols.probabilities import (
 from loratory.protocols.scoring import predict_and_score
 from loratory.tasks.classify import Classify
 
-MANY = tuple(f"label {i}" for i in range(MAX_DICT_LABELS + 1))
+MANY_LABELS = tuple(f"label {i}" for i in range(MAX_DICT_LABELS + 1))
 
 
 def make_rows(labels: int, count: int = 5) -> np.ndarray:
@@ -33,15 +33,15 @@ def make_rows(labels: int, count: int = 5) -> np.ndarray:
 
 
 def test_up_to_the_limit_they_are_dicts_of_the_same_numbers() -> None:
-    labels, rows = MANY[:-1], make_rows(MAX_DICT_LABELS)
+    labels, rows = MANY_LABELS[:-1], make_rows(MAX_DICT_LABELS)
     assert build_probabilities(labels, rows) == [dict(zip(labels, row.tolist(), strict=True)) for row in rows]
 
 
 def test_above_the_limit_they_read_as_dicts() -> None:
-    rows = make_rows(len(MANY))
-    for packed, row in zip(build_probabilities(MANY, rows), rows, strict=True):
+    rows = make_rows(len(MANY_LABELS))
+    for packed, row in zip(build_probabilities(MANY_LABELS, rows), rows, strict=True):
         assert isinstance(packed, PackedProbabilities)
-        plain = dict(zip(MANY, row.tolist(), strict=True))
+        plain = dict(zip(MANY_LABELS, row.tolist(), strict=True))
         assert dict(packed) == pytest.approx(plain, rel=1e-6)
         assert list(packed.values()) == list(dict(packed).values())
         assert find_likeliest(packed) == find_likeliest(plain) == max(plain, key=plain.__getitem__)
@@ -51,21 +51,23 @@ def test_above_the_limit_they_read_as_dicts() -> None:
 
 
 def test_of_equal_ones_the_first_is_likeliest() -> None:
-    (packed,) = build_probabilities(MANY, np.full((1, len(MANY)), 1 / len(MANY)))
-    assert find_likeliest(packed) == MANY[0]
+    (packed,) = build_probabilities(MANY_LABELS, np.full((1, len(MANY_LABELS)), 1 / len(MANY_LABELS)))
+    assert find_likeliest(packed) == MANY_LABELS[0]
 
 
 def test_the_likeliest_are_kept() -> None:
-    (packed,) = build_probabilities(MANY, make_rows(len(MANY), 1))
+    (packed,) = build_probabilities(MANY_LABELS, make_rows(len(MANY_LABELS), 1))
     kept = keep_likeliest(packed, 10)
     assert list(kept.values()) == sorted(packed.values(), reverse=True)[:10]
     assert keep_likeliest({"a": 0.25, "b": 0.75}, 1) == {"a": 0.25, "b": 0.75}
 
 
 def test_rows_on_disk_hold_the_likeliest_labels(tmp_path: Path) -> None:
-    task = Classify(labels=MANY)
-    examples = [Example({"text": str(i)}, {"label": MANY[i]}) for i in range(3)]
-    constant = Constant(task, {"label": MANY[1]}, dict(zip(MANY, make_rows(len(MANY), 1)[0].tolist(), strict=True)))
+    task = Classify(labels=MANY_LABELS)
+    examples = [Example({"text": str(i)}, {"label": MANY_LABELS[i]}) for i in range(3)]
+    constant = Constant(
+        task, {"label": MANY_LABELS[1]}, dict(zip(MANY_LABELS, make_rows(len(MANY_LABELS), 1)[0].tolist(), strict=True))
+    )
     made = predict_and_score(constant, examples, run_locally)
     write_predictions(tmp_path / "rows.parquet", made)
     again = read_predictions(tmp_path / "rows.parquet")
@@ -75,13 +77,13 @@ def test_rows_on_disk_hold_the_likeliest_labels(tmp_path: Path) -> None:
 
 
 def test_an_operating_point_reads_packed_probabilities(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = Classify(labels=MANY)
-    odds = dict(zip(MANY, make_rows(len(MANY), 1)[0].tolist(), strict=True))
+    task = Classify(labels=MANY_LABELS)
+    odds = dict(zip(MANY_LABELS, make_rows(len(MANY_LABELS), 1)[0].tolist(), strict=True))
     answers = []
     for most in (MAX_DICT_LABELS, 10**6):
         monkeypatch.setattr(probabilities, "MAX_DICT_LABELS", most)
-        inner = Constant(task, {"label": MANY[0]}, odds)
-        point = OperatingPoint(temperature=0.5, thresholds={MANY[3]: 0.0001})
+        inner = Constant(task, {"label": MANY_LABELS[0]}, odds)
+        point = OperatingPoint(temperature=0.5, thresholds={MANY_LABELS[3]: 0.0001})
         answers.append(CalibratedPredictor(inner, point).predict([{"text": "a"}], run_locally)[0])
     assert answers[0].answer == answers[1].answer
     assert dict(answers[0].probabilities["/label"]) == pytest.approx(answers[1].probabilities["/label"], rel=1e-5)
@@ -89,7 +91,7 @@ def test_an_operating_point_reads_packed_probabilities(monkeypatch: pytest.Monke
 
 def test_inputs_are_predicted_in_parts_that_give_the_same_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "MIN_ROWS", 2)
-    monkeypatch.setattr(scoring, "MAX_OUTPUTS", 2 * len(MANY))
+    monkeypatch.setattr(scoring, "MAX_OUTPUTS", 2 * len(MANY_LABELS))
     asked: list[int] = []
 
     class Counting(Constant):
@@ -97,8 +99,10 @@ def test_inputs_are_predicted_in_parts_that_give_the_same_answers(monkeypatch: p
             asked.append(len(inputs))
             return super().predict(inputs, run)
 
-    odds = dict(zip(MANY, make_rows(len(MANY), 1)[0].tolist(), strict=True))
-    examples = [Example({"text": str(i)}, {"label": MANY[i]}) for i in range(5)]
-    made = predict_and_score(Counting(Classify(labels=MANY), {"label": MANY[0]}, odds), examples, run_locally)
+    odds = dict(zip(MANY_LABELS, make_rows(len(MANY_LABELS), 1)[0].tolist(), strict=True))
+    examples = [Example({"text": str(i)}, {"label": MANY_LABELS[i]}) for i in range(5)]
+    made = predict_and_score(
+        Counting(Classify(labels=MANY_LABELS), {"label": MANY_LABELS[0]}, odds), examples, run_locally
+    )
     assert asked == [2, 2, 1]
     assert len(made.predictions) == 5

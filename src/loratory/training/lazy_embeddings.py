@@ -76,7 +76,7 @@ class LazyEmbedding:
     def catch_up(self, ids: Tensor) -> None:
         """Bring the rows of some tokens up to date: what dense AdamW had made of them by now."""
         if self._hook is not None and self.state["missed"].shape[1] > 1:
-            self._catch_up_rows(ids.unique())
+            self._catch_up_rows(ids.unique())  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def flush(self) -> None:
@@ -84,8 +84,9 @@ class LazyEmbedding:
         state = self.state
         if self._hook is None or state["missed"].shape[1] == 1:
             return
-        for rows in torch.arange(len(self.module.weight)).split(FLUSH_ROWS):
-            self._catch_up_rows(rows)
+        count = len(self.module.weight)
+        for start in range(0, count, FLUSH_ROWS):
+            self._catch_up_rows(torch.arange(start, min(start + FLUSH_ROWS, count)))
         state["row_steps"].zero_()
         state["missed"] = _start_missed()
 
