@@ -86,8 +86,13 @@ def make_full_steps(vocabulary: int, texts: int, lazy: bool) -> Iterator[dict[st
 
     from loratory.training import lazy_embeddings, optimizers
 
-    shape = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1_536}
-    model: Any = transformers.AutoModel.from_config(transformers.BertConfig(vocab_size=vocabulary, **shape))
+    shape: dict[str, Any] = {
+        "hidden_size": 384,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 12,
+        "intermediate_size": 1_536,
+    }
+    model: Any = transformers.BertModel(transformers.BertConfig(vocab_size=vocabulary, **shape))
     parameters, embedding = list(model.parameters()), model.get_input_embeddings()
     optimizer = optimizers.make_optimizer("adamw", [{"params": parameters, "lr": 1e-5}], "cpu")
     found = lazy_embeddings.make_lazy_embeddings({"words": embedding}, optimizer, allowed=lazy)
@@ -118,10 +123,12 @@ def step_long(pipe: Connection, tokens: int) -> None:
     import torch
     import transformers
 
-    ids = {name: 1 for name in ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")}
-    shape = ids | {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 256}
-    config = transformers.ModernBertConfig(vocab_size=2_000, max_position_embeddings=LONG[-1], pad_token_id=0, **shape)
-    model: Any = transformers.AutoModel.from_config(config)
+    ids = dict.fromkeys((f"{name}_token_id" for name in ("pad", "bos", "eos", "cls", "sep")), 1)
+    shape: dict[str, Any] = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, **ids}
+    config = transformers.ModernBertConfig(
+        vocab_size=2_000, max_position_embeddings=LONG[-1], intermediate_size=256, **shape
+    )
+    model: Any = transformers.ModernBertModel(config)
     times = []
     for _ in range(3):
         started = time.perf_counter()

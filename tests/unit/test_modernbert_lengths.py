@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -46,7 +47,7 @@ def test_a_text_of_600_tokens_is_read_whole(tmp_path: Path, regime: Head | Lora)
     events: list[FitEvent] = []
     context = make_context(max_tokens=600, epochs=2, micro_batch_tokens=1_024, batch_examples=4, report=events.append)
     train_set = make_long_train_set(700, every=2)
-    made = regime.fit(make_task(), train_set, backbone, context)
+    made: Any = regime.fit(make_task(), train_set, backbone, context)
     assert all(len(ids) == 600 for (ids, _), *_ in made.encode_rows([e.input for e in train_set.train]))
     losses = [event.loss for event in events if isinstance(event, StepFinished)]
     assert losses[-1] < losses[0]
@@ -64,7 +65,7 @@ def test_a_long_text_has_the_gradient_of_the_whole_attention(tmp_path: Path) -> 
         live.compute_model.set_attn_implementation(way)
         live.compute_model.zero_grad()
         states, mask = live.forward(rows)
-        nn.functional.normalize(states[mask.bool()], dim=-1)[::7].square().cumsum(0).mean().backward()
+        nn.functional.normalize(states[mask.bool()], dim=-1)[::7].square().cumsum(0).mean().backward()  # type: ignore[no-untyped-call]
         weight = next(p for name, p in live.compute_model.named_parameters() if "attn.Wqkv" in name)
         assert weight.grad is not None
         found.append((states[mask.bool()].detach(), weight.grad.clone()))
@@ -77,6 +78,6 @@ def test_texts_of_8192_tokens_train_one_at_a_time(tmp_path: Path) -> None:
     events: list[FitEvent] = []
     context = make_context(max_tokens=8_192, epochs=1, micro_batch_tokens=8_192, batch_examples=2, report=events.append)
     train_set = make_long_train_set(9_000, every=12)
-    made = Lora(rank=4).fit(make_task(), train_set, backbone, context)
+    made: Any = Lora(rank=4).fit(make_task(), train_set, backbone, context)
     assert all(len(ids) == 8_192 for (ids, _), *_ in made.encode_rows([e.input for e in train_set.train]))
     assert any(isinstance(event, StepFinished) for event in events)
