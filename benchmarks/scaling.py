@@ -1,10 +1,12 @@
-"""How cost grows: seconds and peak memory of training against examples, length and labels, each point its own process.
+"""How cost grows: seconds and peak memory against examples, length, labels and vocabulary, each point its own process.
 
 python benchmarks/scaling.py [--only by_examples]      writes results/scaling.json and docs/images/scaling.svg
 
 Texts are random words, so nothing is learnt: only the cost is measured. Against examples: one epoch of LoRA on the top
 two layers with the lower ones remembered, from texts to the end of the epoch. Against length and labels: steps of LoRA
-in every layer with the defaults.
+in every layer with the defaults. `check`: reading, duplicates, splitting and the data checks of so many rows. `full`:
+steps of full fine-tuning, with the token embedding updated by row and whole. `long`: passes of a small ModernBERT
+(4 layers of 128, random weights) over texts of so many tokens.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ import json
 import multiprocessing
 import random
 import resource
+import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,10 @@ HERE = Path(__file__).parent
 RESULT, PICTURE = HERE / "results" / "scaling.json", HERE.parent / "docs" / "images" / "scaling.svg"
 EXAMPLES = (1_000, 3_000, 10_000, 30_000, 100_000)
 LENGTHS = (16, 32, 64, 128, 256, 512)
-LABELS = (2, 10, 100, 300, 1_000)
+LABELS = (2, 10, 100, 300, 1_000, 3_000, 10_000)
+ROWS = (10_000, 30_000, 100_000)
+VOCABULARIES = (30_522, 250_002)  # of MiniLM, and of multilingual bases
+LONG = (512, 2_048, 8_192)
 WORDS = (
     "account bank card cash change code day fee help limit loan money name number pay phone rate sum tax year".split()
 )
@@ -34,6 +40,102 @@ COLUMNS: dict[str, dict[int, tuple[int, int, int, str, int | None]]] = {  # exam
     "by_length": {n: ((STEPS + 2) * 64, n, 10, "all", STEPS) for n in LENGTHS},
     "by_labels": {n: (max((STEPS + 2) * 64, 3 * n), 16, n, "all", STEPS) for n in LABELS},
 }
+
+
+def count_peak_mb() -> int:
+    """Peak memory of this process."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def check_rows(pipe: Connection, rows: int) -> None:
+    """`loratory check` without `suspects` on so many rows of twelve random words and twenty labels."""
+    import tempfile
+
+    import loratory
+
+    chance = random.Random(1)
+    words = ["".join(chance.choices("abcdefghiklmnoprstuvw", k=6)) for _ in range(5_000)]
+    with tempfile.TemporaryDirectory() as folder:
+        with (Path(folder) / "rows.jsonl").open("w", encoding="utf-8") as file:
+            for i in range(rows):
+                row = {"text": " ".join(chance.choices(words, k=12)), "label": f"label {i % 20}"}
+                file.write(json.dumps(row) + "\n")
+        before, started = count_peak_mb(), time.perf_counter()
+        task, data = {"kind": "classify"}, {"path": str(Path(folder) / "rows.jsonl"), "suspects": False}
+        loratory.check({"name": "rows", "task": task, "data": data, "ladder": ["rules"]})
+    seconds = round(time.perf_counter() - started, 1)
+    pipe.send({"seconds": seconds, "peak_memory_mb": count_peak_mb(), "memory_before_mb": before})
+
+
+def step_full(pipe: Connection, vocabulary: int, texts: int) -> None:
+    """Steps of full fine-tuning of six layers of 384, texts of 16 tokens: milliseconds of each part (median).
+
+    Two models take turns, one with its token embedding updated whole and one by row, so that both meet the same load.
+    """
+    steps = {name: make_full_steps(vocabulary, texts, lazy=name == "by_row") for name in ("whole", "by_row")}
+    for _ in range(STEPS):
+        for each in steps.values():
+            next(each)
+    pipe.send({name: next(each) for name, each in steps.items()})
+
+
+def make_full_steps(vocabulary: int, texts: int, lazy: bool) -> Iterator[dict[str, float]]:
+    """One step each time; yields the medians so far."""
+    import torch
+    import transformers
+
+    from loratory.training import lazy_embeddings, optimizers
+
+    shape: dict[str, Any] = {
+        "hidden_size": 384,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 12,
+        "intermediate_size": 1_536,
+    }
+    model: Any = transformers.BertModel(transformers.BertConfig(vocab_size=vocabulary, **shape))
+    parameters, embedding = list(model.parameters()), model.get_input_embeddings()
+    optimizer = optimizers.make_optimizer("adamw", [{"params": parameters, "lr": 1e-5}], "cpu")
+    found = lazy_embeddings.make_lazy_embeddings({"words": embedding}, optimizer, allowed=lazy)
+    times: dict[str, list[float]] = {part: [] for part in ("forward", "backward", "clip", "optimizer", "zero_grad")}
+    while True:
+        ids = torch.randint(1_000, 30_000, (texts, 16))
+        clock = [time.perf_counter()]
+        loss = model(input_ids=ids).last_hidden_state.square().mean()
+        clock.append(time.perf_counter())
+        loss.backward()
+        clock.append(time.perf_counter())
+        lazy_embeddings.clip_gradients(parameters, 1.0)
+        clock.append(time.perf_counter())
+        for one in found:
+            one.step()
+        optimizer.step()
+        clock.append(time.perf_counter())
+        optimizer.zero_grad(set_to_none=True)
+        clock.append(time.perf_counter())
+        for part, start, end in zip(times, clock, clock[1:], strict=False):
+            times[part].append(1_000 * (end - start))
+        medians = {f"{part}_ms": round(statistics.median(each[-STEPS:]), 1) for part, each in times.items()}
+        yield {**medians, "step_ms": round(sum(medians.values()), 1)}
+
+
+def step_long(pipe: Connection, tokens: int) -> None:
+    """Forward and backward passes of a small ModernBERT over 8,192 tokens in micro-batches of one text each."""
+    import torch
+    import transformers
+
+    ids = dict.fromkeys((f"{name}_token_id" for name in ("pad", "bos", "eos", "cls", "sep")), 1)
+    shape: dict[str, Any] = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, **ids}
+    config = transformers.ModernBertConfig(
+        vocab_size=2_000, max_position_embeddings=LONG[-1], intermediate_size=256, **shape
+    )
+    model: Any = transformers.ModernBertModel(config)
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        for _ in range(LONG[-1] // tokens):
+            model(input_ids=torch.randint(4, 2_000, (1, tokens))).last_hidden_state.square().mean().backward()
+        times.append(time.perf_counter() - started)
+    pipe.send({"seconds": round(statistics.median(times), 2), "peak_memory_mb": count_peak_mb()})
 
 
 class Enough(Exception):
@@ -88,16 +190,23 @@ def cost(pipe: Connection, examples: int, tokens: int, labels: int, layers: str,
     )
 
 
-def measure_settings(*settings: Any) -> dict[str, Any]:
-    """`cost` in a process of its own."""
+MORE: dict[str, dict[str, tuple[Callable[..., None], tuple[Any, ...]]]] = {  # what is measured, with what
+    "check": {str(n): (check_rows, (n,)) for n in ROWS},
+    "full": {f"{n}, {texts} texts": (step_full, (n, texts)) for n in VOCABULARIES for texts in (16, 64)},
+    "long": {str(n): (step_long, (n,)) for n in LONG},
+}
+
+
+def measure(work: Callable[..., None], *settings: Any) -> dict[str, Any]:
+    """Some work in a process of its own."""
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()
-    process = context.Process(target=cost, args=(theirs, *settings))
+    process = context.Process(target=work, args=(theirs, *settings))
     process.start()
     theirs.close()
     found: dict[str, Any] = mine.recv()
     process.join()
-    print(settings, found, flush=True)
+    print(work.__name__, settings, found, flush=True)
     return found
 
 
@@ -136,7 +245,7 @@ def main() -> None:
     from loratory.experiment.environment import describe_environment
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=tuple(COLUMNS), help="the other columns keep their earlier figures")
+    parser.add_argument("--only", choices=(*COLUMNS, *MORE), help="the other columns keep their earlier figures")
     parser.add_argument("--draw", action="store_true", help="draw what was measured before")
     options = parser.parse_args()
     only = options.only
@@ -144,10 +253,15 @@ def main() -> None:
         draw(json.loads(RESULT.read_text(encoding="utf-8")))
         return
     result = json.loads(RESULT.read_text(encoding="utf-8")) if only else {}
-    result |= {"machine": describe_environment("cpu"), "base": "minilm"}
+    machine = describe_environment("cpu")
+    result |= {} if only else {"machine": machine, "base": "minilm"}
     for name, points in COLUMNS.items():
         if only in (None, name):
-            result[name] = {str(n): measure_settings(*settings) for n, settings in points.items()}
+            result[name] = {str(n): measure(cost, *settings) for n, settings in points.items()}
+    for name, others in MORE.items():
+        if only in (None, name):
+            result[name] = {key: measure(work, *settings) for key, (work, settings) in others.items()}
+            result[name]["machine"] = machine
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     draw(result)
 

@@ -45,8 +45,14 @@ def test_words_count_as_so_many_examples() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "counts", "weight"),
-    [(None, [5, 5, 5], 1.0), (None, [16, 16, 400], 1.0), (None, [17, 17, 2], 0.0), (None, [5, 0, 0], 1.0)]
-    + [(0.0, [5, 5], 0.0), (2.5, [500], 2.5)],
+    [
+        (None, [5, 5, 5], 1.0),
+        (None, [16, 16, 400], 1.0),
+        (None, [17, 17, 2], 0.0),
+        (None, [5, 0, 0], 1.0),
+        (0.0, [5, 5], 0.0),
+        (2.5, [500], 2.5),
+    ],
 )
 def test_words_count_where_labels_have_few_examples(asked: float | None, counts: list[int], weight: float) -> None:
     targets = torch.tensor([label for label, count in enumerate(counts) for _ in range(count)])

@@ -11,6 +11,7 @@ from typing import Any
 from loratory.artifacts.durable_files import write_bytes
 from loratory.errors import ArtifactError, make_missing_extra
 from loratory.protocols import Example, Prediction, ScoredPredictions
+from loratory.protocols.probabilities import keep_likeliest
 from loratory.schemas import to_compact_json
 
 TEXT_COLUMNS = (
@@ -27,13 +28,15 @@ TEXT_COLUMNS = (
     "answered_by",
     "counts",
 )
+MAX_WRITTEN_LABELS = 100  # of more than 256 labels, the likeliest of each text: 20,000 texts would fill gigabytes
 NUMBER_COLUMNS = ("confidence", "weight")  # confidence is written for whoever reads the file; it follows from the rest
 
 
 def write_predictions(file: Path, outcome: ScoredPredictions) -> None:
     """One Parquet row per example, the file whole or not at all.
 
-    JSON columns hold floats by `repr`, so that what is read back is equal to the last bit. Raises StorageError.
+    JSON columns hold floats by `repr`, so that what is read back is equal to the last bit. Of tasks
+    with more than 256 labels each row has the probabilities of the likeliest 100. Raises StorageError.
     """
     arrow, parquet = _import_pyarrow()
     rows = [_build_row(*triple) for triple in zip(outcome.examples, outcome.predictions, outcome.counts, strict=True)]
@@ -75,7 +78,9 @@ def _build_row(example: Example, prediction: Prediction, counts: Mapping[str, fl
         "answer": _apply_if_given(to_compact_json, prediction.answer),
         "reason": prediction.reason,
         "confidence": prediction.confidence,
-        "probabilities": to_compact_json(prediction.probabilities),
+        "probabilities": to_compact_json(
+            {pointer: keep_likeliest(odds, MAX_WRITTEN_LABELS) for pointer, odds in prediction.probabilities.items()}
+        ),
         "raw": prediction.raw,
         "answered_by": prediction.answered_by,
         "counts": to_compact_json(counts),

@@ -28,6 +28,7 @@ from loratory.protocols.events import EventListener, Message, StageStarted
 from loratory.specs.spec import Spec
 
 LABEL_ERROR_FOLDS = 5
+MAX_SUSPECT_TEXTS = 250_000  # texts of such a model: its five fits take minutes for 100,000
 MAX_SUSPECT_LABELS = 1000  # labels of a model that looks for wrong ones: it takes labels times texts
 
 
@@ -51,13 +52,9 @@ def prepare_split(spec: Spec, on_event: EventListener) -> PreparedSplit:
     check_gate(spec, prepared.task)
     lengths, limit = _token_lengths(spec, prepared)
     found = None
-    if (
-        spec.data.suspects
-        and isinstance(prepared.task, Labelled)
-        and len(prepared.task.labels or ()) > MAX_SUSPECT_LABELS
-    ):
-        text = f"suspected wrong labels are not looked for, as there are more than {MAX_SUSPECT_LABELS:,} labels"
-        on_event(Message(text))
+    too_many = _describe_too_many(prepared) if spec.data.suspects and isinstance(prepared.task, Labelled) else None
+    if too_many:
+        on_event(Message(f"suspected wrong labels are not looked for, as there are more than {too_many}"))
     elif spec.data.suspects and isinstance(prepared.task, Labelled):
         on_event(StageStarted(f"looking for wrong labels ({LABEL_ERROR_FOLDS}-fold cross-validation on train)"))
         found = find_label_errors(prepared.parts.train, spec.data.split.seed)
@@ -71,6 +68,13 @@ def prepare_split(spec: Spec, on_event: EventListener) -> PreparedSplit:
     if unused := _describe_unused_calibration(spec, prepared.parts):
         on_event(Message(unused))
     return PreparedSplit(prepared.task, parts, report, facts, prepared.messages)
+
+
+def _describe_too_many(prepared: PreparedData) -> str | None:
+    """What there is too much of for five fits of a model of words, in words."""
+    if len(getattr(prepared.task, "labels", None) or ()) > MAX_SUSPECT_LABELS:
+        return f"{MAX_SUSPECT_LABELS:,} labels"
+    return f"{MAX_SUSPECT_TEXTS:,} texts in train" if len(prepared.parts.train) > MAX_SUSPECT_TEXTS else None
 
 
 def _describe_left_out(found: label_errors.LabelErrors, count: int) -> str:
@@ -144,7 +148,8 @@ def find_label_errors(examples: Dataset, seed: int) -> label_errors.LabelErrors:
     from loratory.regimes.tfidf import Tfidf, fit_linear
 
     task, labels, texts = examples.task, examples.labels, examples.texts
-    y = np.array([task.labels.index(label) for label in labels])
+    places = {label: place for place, label in enumerate(task.labels)}
+    y = np.array([places[label] for label in labels])
     odds: list[Mapping[str, float]] = [{}] * len(examples)
     for held in label_errors.make_folds(examples, labels, LABEL_ERROR_FOLDS, seed):
         out = set(held)

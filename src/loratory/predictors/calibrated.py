@@ -35,6 +35,7 @@ from loratory.protocols import (
     Task,
     require_labelled,
 )
+from loratory.protocols.probabilities import build_probabilities
 
 OPERATING_POINT_FILE = "operating.json"
 MIN_PROBABILITY = 1e-30  # probability: the log of nothing is not a number
@@ -114,7 +115,7 @@ class CalibratedPredictor:
         if prediction.answer is None:
             return prediction
         odds = scale_probabilities(prediction.probabilities["/label"], self.point.temperature)
-        labels, shares = tuple(odds), np.array([list(odds.values())])
+        labels, shares = tuple(odds), np.array([list(odds.values())], dtype=np.float64)
         (place,) = choose_labels(
             self.point, labels, shares, score_in_scope(self.point.score, shares, [ood_scores])
         ).tolist()
@@ -149,15 +150,10 @@ def predict_with_ood_scores(
     return [(made, {}) for made in predictor.predict(inputs, run)]
 
 
-def scale_probabilities(probabilities: Probabilities, temperature: float) -> dict[str, float]:
+def scale_probabilities(probabilities: Probabilities, temperature: float) -> Probabilities:
     """`apply_temperature` for one text."""
-    return dict(
-        zip(
-            probabilities,
-            apply_temperature(np.array([list(probabilities.values())]), temperature)[0].tolist(),
-            strict=True,
-        )
-    )
+    scaled = apply_temperature(np.array([list(probabilities.values())], dtype=np.float64), temperature)
+    return build_probabilities(tuple(probabilities), scaled)[0]
 
 
 def apply_temperature(probabilities: Floats, temperature: float) -> Floats:

@@ -20,6 +20,7 @@ from loratory.protocols import (
     RequestRunner,
     Task,
 )
+from loratory.protocols.probabilities import pack_probabilities
 
 CONSTANT_FILE = "constant.json"
 UNSEEN_SHARE = 1e-6  # share of a place at which no option of train stood
@@ -39,7 +40,8 @@ class Constant:
     def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
         task = self.task
         if isinstance(task, Labelled):
-            return [task.from_probabilities(input, self.probabilities) for input in inputs]
+            odds = pack_probabilities(self.probabilities)
+            return [task.from_probabilities(input, odds) for input in inputs]
         if isinstance(task, Optioned):
             return [self._choose_option(task, input) for input in inputs]
         return [Prediction(self.answer) for _ in inputs]

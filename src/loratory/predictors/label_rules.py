@@ -23,6 +23,7 @@ from loratory.protocols import (
     Task,
     require_labelled,
 )
+from loratory.protocols.probabilities import pack_probabilities
 
 PATTERN_TIMEOUT_SECONDS = 0.05  # a user's pattern may backtrack without end: past this it counts as no match
 
@@ -76,10 +77,8 @@ class LabelRules:
         return next((i for i, pattern in self._compiled_patterns if i < said and pattern_matches(pattern, text)), said)
 
     def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
-        return [
-            self.task.from_probabilities(i, self.probabilities[self.find_first_match(self.task.text(i))])
-            for i in inputs
-        ]
+        odds = [pack_probabilities(each) for each in self.probabilities]
+        return [self.task.from_probabilities(i, odds[self.find_first_match(self.task.text(i))]) for i in inputs]
 
     def count_parameters(self) -> ParameterCount:
         return ParameterCount(

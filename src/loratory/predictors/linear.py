@@ -24,6 +24,7 @@ from loratory.protocols import (
     Task,
     require_labelled,
 )
+from loratory.protocols.probabilities import build_probabilities
 
 WORD = re.compile(r"(?u)\b\w+\b")
 SPACES = re.compile(r"\s\s+")
@@ -80,16 +81,22 @@ class Linear:
     bias: NDArray[np.float32]
 
     def predict(self, inputs: Sequence[Input], run: RequestRunner) -> list[Prediction]:
-        return [self.task.from_probabilities(i, self._compute_probabilities(self.task.text(i))) for i in inputs]
+        labels = self.task.labels or ()
+        made = []
+        for input in inputs:
+            (odds,) = build_probabilities(labels, self._compute_probabilities(self.task.text(input))[None])
+            made.append(self.task.from_probabilities(input, odds))
+        return made
 
-    def _compute_probabilities(self, text: str) -> dict[str, float]:
+    def _compute_probabilities(self, text: str) -> NDArray[np.float64]:
+        """Float[L]."""
         logits, offset = self.bias.astype(np.float64), 0
         for block in self.blocks:
             at, values = block.vectorize(text)
             logits = logits + values @ self.weights[offset + at]
             offset += len(block.idf)
         p = np.exp(logits - logits.max())
-        return dict(zip(self.task.labels or (), (p / p.sum()).tolist(), strict=True))
+        return np.asarray(p / p.sum())
 
     def count_parameters(self) -> ParameterCount:
         return ParameterCount(trained=self.weights.size + self.bias.size, total=self.weights.size + self.bias.size)

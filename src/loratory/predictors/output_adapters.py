@@ -32,8 +32,10 @@ from loratory.protocols import (
     Task,
     Tokenizer,
 )
+from loratory.protocols.probabilities import MAX_DICT_LABELS, build_probabilities
 from loratory.tasks.tag_schemes import BIO, TAG_SCHEMES, TagScheme, parse_labels
 
+SOFTMAX_ROWS = 1_024  # texts whose probabilities are computed at a time
 OVERLAP_DIVISOR = 4  # a window shares the fourth part of its tokens with the next
 
 
@@ -90,11 +92,14 @@ class LabelOutputAdapter:
     ) -> list[Prediction]:
         if not inputs:
             return []
-        odds = torch.stack([average_outputs(parts) for parts in outputs]).double().softmax(-1).tolist()
-        return [
-            task.from_probabilities(i, dict(zip(task.labels or (), o, strict=True)))
-            for i, o in zip(inputs, odds, strict=True)
-        ]
+        labels, made = task.labels or (), []
+        precision = torch.float64 if len(labels) <= MAX_DICT_LABELS else torch.float32  # packed are float32 anyway
+        for start in range(0, len(inputs), SOFTMAX_ROWS):  # by parts: there may be 10,000 labels
+            some = slice(start, start + SOFTMAX_ROWS)
+            logits = torch.stack([average_outputs(parts) for parts in outputs[some]])
+            odds = build_probabilities(labels, logits.to(precision).softmax(-1).numpy())
+            made += [task.from_probabilities(*one) for one in zip(inputs[some], odds, strict=True)]
+        return made
 
     def score_ood(self, head: nn.Module | None, outputs: Sequence[Tensor]) -> Scores:
         """The energy (Liu et al. 2020, eq. 4, its sign turned), and the cosine to the nearest prototype."""

@@ -10,6 +10,9 @@ from loratory.protocols.predictors import Predictor
 from loratory.protocols.requests import RequestRunner
 from loratory.protocols.values import Counts, Example, Prediction
 
+MAX_OUTPUTS = 2**24  # numbers of the outputs that lie in memory at a time: 64 MiB of float32
+MIN_ROWS = 256  # and the least rows at a time: batches by length need some to choose from
+
 
 @dataclass(frozen=True)
 class ScoredPredictions:
@@ -27,7 +30,9 @@ class ScoredPredictions:
 def predict_and_score(predictor: Predictor, examples: Sequence[Example], run: RequestRunner) -> ScoredPredictions:
     """Predict every example and mark it."""
     with blame_extension(f"the predictor {type(predictor).__name__}", predictor):
-        predictions = predictor.predict([example.input for example in examples], run)
+        inputs, rows = [example.input for example in examples], _count_rows_at_a_time(predictor)
+        parts = [inputs[start : start + rows] for start in range(0, len(inputs), rows)] or [inputs]
+        predictions = [made for part in parts for made in predictor.predict(part, run)]
     if len(predictions) != len(examples):
         raise ExtensionError(
             f"{type(predictor).__name__} gave {len(predictions)} predictions for {len(examples)} inputs",
@@ -36,6 +41,12 @@ def predict_and_score(predictor: Predictor, examples: Sequence[Example], run: Re
         )
     marks = [predictor.task.score_example(e, p) for e, p in zip(examples, predictions, strict=True)]
     return ScoredPredictions(examples, predictions, marks)
+
+
+def _count_rows_at_a_time(predictor: Predictor) -> int:
+    """How many inputs are predicted at a time: the outputs for very many labels must not all lie in memory."""
+    labels = getattr(predictor.task, "labels", None) or ()
+    return max(MIN_ROWS, MAX_OUTPUTS // max(len(labels), 1))
 
 
 def sum_counts(counts: Iterable[Counts]) -> Counts:

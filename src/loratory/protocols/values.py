@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from loratory.protocols.probabilities import find_highest
+
 JSON = Any
 Input = Mapping[str, JSON]  # validates against task.input_schema()
 Answer = JSON  # validates against task.contract(input)
@@ -55,7 +57,7 @@ class Prediction:
         """The least probable field's best probability: an answer is as sure as its weakest part."""
         if self.answer is None:
             return 0.0
-        return min((max(odds.values()) for odds in self.probabilities.values()), default=1.0)
+        return min((find_highest(odds) for odds in self.probabilities.values()), default=1.0)
 
 
 @dataclass(frozen=True)

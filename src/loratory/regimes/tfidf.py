@@ -57,7 +57,8 @@ class Tfidf(RegimeOptions):
 
     def fit(self, task: Labelled, train_set: TrainSet, start: Start, context: FitContext) -> Linear:
         texts = [task.text(e.input) for e in train_set.train]
-        y = np.array([(task.labels or ()).index(task.label_of(e.answer)) for e in train_set.train])
+        places = {label: place for place, label in enumerate(task.labels or ())}
+        y = np.array([places[task.label_of(e.answer)] for e in train_set.train])
         return fit_linear(self, task, texts, y)
 
 

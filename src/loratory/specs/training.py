@@ -26,7 +26,7 @@ from loratory.perturbations.perturbation_specs import (
     create_perturbations,
 )
 
-# Of epochs that nobody has set (docs/defaults.md): more passes gained nothing on larger sets, fewer steps lost on small ones.
+# Of epochs that nobody has set (docs/defaults.md): more passes gain nothing on larger sets, small ones need the steps.
 AUTO_EPOCHS, AUTO_STEPS, MAX_AUTO_EPOCHS = 4, 150, 24
 ObjectiveSpec = str | dict[str, dict[str, Any] | None]  # `focal`, or `{focal: {gamma: 3}}`
 

@@ -12,6 +12,7 @@ from loratory.errors import DataError, FieldError, format_value, suggest_nearest
 from loratory.measures import classification_metrics as measures
 from loratory.measures.ratios import Ratio
 from loratory.protocols import Answer, Column, Counts, Example, Input, Prediction, Schema, Scores
+from loratory.protocols.probabilities import find_likeliest
 from loratory.tasks.row_values import parse_group, parse_label
 
 
@@ -159,7 +160,7 @@ class Classify(BaseModel):
         )
 
     def from_probabilities(self, input: Input, probabilities: Mapping[str, float]) -> Prediction:
-        return Prediction({"label": max(probabilities, key=probabilities.__getitem__)}, {"/label": probabilities})
+        return Prediction({"label": find_likeliest(probabilities)}, {"/label": probabilities})
 
 
 def _build_object_schema(**properties: Schema) -> Schema:

@@ -32,6 +32,7 @@ from loratory.protocols.events import ExamplePreviewed
 from loratory.protocols.objectives import LossBatch
 from loratory.training.batching import build_epoch_batches
 from loratory.training.cost_estimates import count_epoch_flops, estimate_seconds
+from loratory.training.lazy_embeddings import find_token_embeddings
 from loratory.training.objectives import CrossEntropy
 from loratory.training.targets import ClassWeights, compute_class_weights
 from loratory.training.trainable_backbones import TrainableBackbone
@@ -277,6 +278,7 @@ def train_causal(
             [len(p.ids) for p in material], context.training, context.seed, epoch
         ),
         score=score,
+        embeddings=find_token_embeddings(backbone, parameters),
     )
     facts = train(course, context) | {"product": backbone.compute_config.product, "prompt": now.prompt.digest}
     facts |= {"shared_prefix_tokens": shared}
@@ -291,7 +293,8 @@ def _compute_example_weights(task: Task, examples: Sequence[SftExample], class_w
     if not isinstance(task, Labelled):
         return own.float()
     labels = task.labels or ()
-    targets = torch.tensor([labels.index(task.label_of(page.example.answer)) for page in examples])
+    places = {label: place for place, label in enumerate(labels)}
+    targets = torch.tensor([places[task.label_of(page.example.answer)] for page in examples])
     return (compute_class_weights(targets, labels, class_weights)[targets] * own).float()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import accumulate, chain
 from typing import Any
 
 import torch
@@ -18,19 +19,20 @@ from loratory.predictors.heads import PooledHead, StockHead, collect_head_tensor
 from loratory.predictors.output_adapters import find_output_adapter_name, load_output_adapter
 from loratory.protocols import (
     JSON,
+    Counts,
     EncodeRequest,
     Example,
     FitContext,
     Labelled,
     Network,
     Row,
-    ScoredPredictions,
     Scores,
     Spanned,
     Task,
     TokenIds,
     TrainSet,
     predict_and_score,
+    sum_counts,
 )
 from loratory.protocols.events import Message
 from loratory.protocols.objectives import Objective
@@ -40,6 +42,7 @@ from loratory.training.checkpoints import StageCheckpoints
 from loratory.training.consistency import PerturbedPairs, build_windows_error, compute_consistency_loss
 from loratory.training.contrastive import contrastive_loss, sample_hard_negative_steps
 from loratory.training.cost_estimates import count_epoch_flops, estimate_seconds
+from loratory.training.lazy_embeddings import find_token_embeddings
 from loratory.training.seeds import derive_seed, make_generator
 from loratory.training.targets import TargetEncoder, find_target_encoder
 from loratory.training.trainable_backbones import ComputeConfig, TrainableBackbone
@@ -50,6 +53,9 @@ HEAD_START_EXAMPLES = (
 )
 FEW_EXAMPLES = 16  # of a label, in the median: up to here its words count as one more
 AUTO_EPOCHS_OF_SPANS = 8  # where nobody has set epochs: a tag of every token is learnt later than a label
+HEAD_BATCH = 64  # examples of a step of a head alone
+MANY_LABELS, MANY_LABELS_BATCH = 1_000, 512  # above so many labels a step costs by labels: fewer, larger steps
+MAX_SCORED_OUTPUTS = 2**24  # logits of a head that are read at a time
 CLASS_MEAN_EXAMPLES = 16  # examples of a label that its mean is taken over again after a warm-up
 
 
@@ -112,8 +118,7 @@ class EncodedDataset:
     def add_label_examples(self, task: Labelled, weight: float) -> EncodedDataset:
         """With an example more of each label, of this weight: its own words, whose states the caller knows."""
         labels = task.labels or ()
-        odds = ({other: float(other == label) for other in labels} for label in labels)
-        made = [Example({}, task.from_probabilities({}, each).answer) for each in odds]
+        made = [Example({}, task.from_probabilities({}, {label: 1.0}).answer) for label in labels]
         return replace(
             self,
             examples=[*self.examples, *made],
@@ -271,6 +276,7 @@ def train_encoder(
         learning_rate=lambda name: options.head_learning_rate if name.startswith("head.") else options.learning_rate,
         batches=batches,
         score=lambda: task.summarise(predict_and_score(now, train_set.validation, context.run).sum_counts()),
+        embeddings=find_token_embeddings(backbone, parameters),
     )
     context, seconds = _run_warm_up_once(course, backbone, head, material, options.contrastive, context)
     facts = train(course, context)
@@ -425,7 +431,8 @@ def train_head_on_states(
 
     def batches(epoch: int) -> list[tuple[tuple[int, ...], ...]]:
         order = torch.randperm(len(pooled), generator=make_generator(context.seed, "order", epoch)).tolist()
-        return [split_micro_batches(order[i : i + 64], [1] * len(order), 64) for i in range(0, len(order), 64)]
+        size = HEAD_BATCH if len(task.labels or ()) <= MANY_LABELS else MANY_LABELS_BATCH
+        return [(tuple(order[i : i + size]),) for i in range(0, len(order), size)]
 
     facts = train(
         TrainingJob(
@@ -453,13 +460,20 @@ def make_states_scorer(encoder: Encoder, examples: Sequence[Example], context: F
     rows = encoder.encode_rows(inputs)
     flat = [ids for parts in rows for ids, _ in parts]
     pooled = context.activations.compute_pooled(backbone, backbone.pooling, flat).to(context.device)
+    starts = [0, *accumulate(len(parts) for parts in rows)]
+    step = max(1, MAX_SCORED_OUTPUTS // max(len(task.labels or ()), 1))
+
+    def score_part(first: int, last: int) -> list[Counts]:
+        """The marks of some examples: of very many labels not all logits lie in memory at a time."""
+        with torch.inference_mode():
+            some = pooled[starts[first] : starts[last]]
+            each = iter(head.compute_logits(some).cpu())  # type: ignore[union-attr,operator]
+        outputs = [[next(each) for _ in parts] for parts in rows[first:last]]
+        predictions = encoder.output_adapter.read_outputs(task, inputs[first:last], rows[first:last], outputs)
+        return [task.score_example(e, p) for e, p in zip(examples[first:last], predictions, strict=True)]
 
     def score() -> Scores:
-        with torch.inference_mode():
-            each = iter(head.compute_logits(pooled).cpu())  # type: ignore[union-attr,operator]
-        outputs = [[next(each) for _ in parts] for parts in rows]
-        predictions = encoder.output_adapter.read_outputs(task, inputs, rows, outputs)
-        marks = [task.score_example(e, p) for e, p in zip(examples, predictions, strict=True)]
-        return task.summarise(ScoredPredictions(examples, predictions, marks).sum_counts())  # type: ignore[no-any-return]
+        parts = (score_part(first, min(first + step, len(examples))) for first in range(0, len(examples), step))
+        return task.summarise(sum_counts(chain.from_iterable(parts)))  # type: ignore[no-any-return]
 
     return score

@@ -9,9 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from loratory.errors import SpecError, is_out_of_memory, make_missing_extra
+from loratory.training import lazy_embeddings
 
-# What there may be of one parameter: AdamW's state, and bitsandbytes' with the scales and the code of its blocks.
-STATE_PARTS = ("step", "exp_avg", "exp_avg_sq", "state1", "state2", "absmax1", "absmax2", "qmap1", "qmap2")
+# What there may be of one parameter: AdamW's state, bitsandbytes' with the scales and the code of its blocks, and a
+# token embedding's.
+STATE_PARTS = (
+    *("step", "exp_avg", "exp_avg_sq", "state1", "state2", "absmax1", "absmax2", "qmap1", "qmap2"),
+    *lazy_embeddings.STATE_PARTS,
+)
 PROBE_SIZE = 64  # rows and columns of the matrix that is tried; bitsandbytes keeps smaller ones in float32
 
 

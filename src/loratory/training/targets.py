@@ -39,8 +39,8 @@ class LabelTargets:
 
     def build_targets(self, task: Labelled, examples: Sequence[Example], rows: Sequence[Row]) -> Tensor:
         """The index of each example's label: int[R]."""
-        labels = task.labels or ()
-        return torch.tensor([labels.index(task.label_of(example.answer)) for example in examples])
+        places = {label: place for place, label in enumerate(task.labels or ())}
+        return torch.tensor([places[task.label_of(example.answer)] for example in examples])
 
     def compute_weights(self, task: Labelled, targets: Tensor, class_weights: ClassWeights) -> Tensor:
         """The weight of each row's label, float[R]; raises SpecError for a weight of what is no label."""

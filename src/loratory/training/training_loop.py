@@ -17,7 +17,7 @@ from loratory.errors import RunInterrupted, TrainingDiverged, first_line, is_out
 from loratory.protocols import JSON, FitContext, Scores, TrainingState
 from loratory.protocols.events import EpochFinished, Message, StepFinished, TrainingPlanned
 from loratory.specs.training import AUTO_EPOCHS, TrainingSpec
-from loratory.training import memory, optimizers
+from loratory.training import lazy_embeddings, memory, optimizers
 from loratory.training.batching import Batch
 from loratory.training.seeds import derive_seed
 
@@ -46,6 +46,7 @@ class TrainingJob:
     auto_epochs: int = AUTO_EPOCHS  # where the spec does not say: at least so many
     compare: Callable[[Tensor, Sequence[int]], Tensor] | None = None
     epoch_seconds: float | None = None  # about how long an epoch takes, where that is known
+    embeddings: Mapping[str, nn.Embedding] = field(default_factory=dict)  # that only a lookup reads, by parameter
 
 
 @dataclass
@@ -87,6 +88,11 @@ class _TrainingLoop:
             self.spec.optimizer, _build_parameter_groups(job, self.spec.weight_decay), context.device
         )
         self.scaler = torch.amp.GradScaler(context.device.partition(":")[0], enabled=self.precision == "fp16")
+        self.lazy = lazy_embeddings.make_lazy_embeddings(
+            {name: job.embeddings[name] for name in job.embeddings if name in job.parameters},
+            self.optimizer,
+            allowed=not self.spec.average and not self.scaler.is_enabled(),
+        )
         self.progress = Progress()
         self.best_parameters = self._copy_parameters()
         self.average_parameters = self._copy_parameters() if self.spec.average else {}
@@ -99,8 +105,12 @@ class _TrainingLoop:
     def run(self) -> dict[str, JSON]:
         progress = self.progress
         self._report_plan()
-        while not self._is_finished():
-            self._train_epoch()
+        try:
+            while not self._is_finished():
+                self._train_epoch()
+        finally:
+            for embedding in self.lazy:
+                embedding.close()
         self._set_parameters(self.best_parameters)
         return {
             "history": progress.history,
@@ -224,7 +234,9 @@ class _TrainingLoop:
         """The optimizer's step. What it had changed before memory ran out cannot be taken back, so that is an error."""
         try:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(list(self.job.parameters.values()), self.spec.clip)
+            lazy_embeddings.clip_gradients(self.job.parameters.values(), self.spec.clip)
+            for embedding in self.lazy:
+                embedding.step()
             self.scaler.step(self.optimizer)
             self.scaler.update()
         except (MemoryError, RuntimeError) as problem:
@@ -277,6 +289,8 @@ class _TrainingLoop:
     def _validate(self) -> None:
         progress = self.progress
         started = time.monotonic()
+        for embedding in self.lazy:
+            embedding.flush()
         with self._use_average_parameters():
             scores = self.job.score()
         # of two epochs with the same headline the better calibrated one is kept: small validation sets tie often

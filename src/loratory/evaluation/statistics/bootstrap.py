@@ -105,7 +105,7 @@ def _weigh_totals(totals: Mapping[str, Any], side: Mapping[str, float]) -> Any:
 def _iterate_totals(resampling: Resampling, counts: Sequence[Counts]) -> Iterator[tuple[slice, dict[str, Any]]]:
     """Some resamples at a time, with the total of every kind of counts in each: float[b]."""
     keys, sums = _sum_counts_by_group(resampling, counts)
-    step = max(1, MAX_CHUNK_CELLS // resampling.group_count)
+    step = max(1, MAX_CHUNK_CELLS // max(resampling.group_count, len(keys)))
     for start in range(0, resampling.resamples, step):
         chunk = slice(start, start + step)
         totals = sums @ resampling.weights[:, chunk].astype(np.float64)  # float[K, b]

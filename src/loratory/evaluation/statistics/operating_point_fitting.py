@@ -103,10 +103,12 @@ def fit_temperature(part: ScoredPart) -> float:
         return 1.0
     sample = part.to_sample(_find_labels(part.scored_texts), 1.0, None)
     logs, right = np.log(np.maximum(sample.probabilities[rows], MIN_PROBABILITY)), sample.expected[rows]
+    logs -= logs.max(axis=1, keepdims=True)
 
     def loss(log_temperature: float) -> float:
         scaled = logs / np.exp(log_temperature)
-        return float((np.logaddexp.reduce(scaled, 1) - scaled[np.arange(len(right)), right]).mean())
+        own = scaled[np.arange(len(right)), right]
+        return float((np.log(np.exp(scaled, out=scaled).sum(axis=1)) - own).mean())
 
     found = minimize_scalar(loss, bounds=(np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)), method="bounded")
     return float(np.exp(found.x)) if loss(found.x) < loss(0.0) else 1.0
@@ -219,8 +221,14 @@ def _find_labels(scored_texts: ScoredTexts) -> tuple[str, ...]:
 
 def _build_probabilities(labels: Sequence[str], scored_texts: ScoredTexts) -> Floats:
     """Probabilities float[N, L]; alike for all labels where a text has none."""
-    nothing = dict.fromkeys(labels, 1 / max(len(labels), 1))
-    rows = [made.probabilities.get("/label", nothing) for made, _ in scored_texts]
-    return np.array([[row[label] for label in labels] for row in rows], dtype=np.float64).reshape(
-        len(rows), len(labels)
-    )
+    nothing = np.full(len(labels), 1 / max(len(labels), 1))
+    made = np.empty((len(scored_texts), len(labels)))
+    for i, (prediction, _) in enumerate(scored_texts):
+        row = prediction.probabilities.get("/label")
+        if row is None:
+            made[i] = nothing
+        elif tuple(row) == tuple(labels):
+            made[i] = list(row.values())
+        else:
+            made[i] = [row[label] for label in labels]
+    return made
