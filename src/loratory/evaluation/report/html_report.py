@@ -24,6 +24,7 @@ from loratory.protocols import JSON, Labelled, ScoredPredictions, Task
 MAX_LISTED_EXAMPLES = 20  # rows of a list of examples
 MAX_RIGHT_ANSWERS = 6  # rows of the list of right answers
 FACT_NAMES: Mapping[str, str] = {"says": "in words", "tuned": "tuned option", "given": "files given"}
+MAX_DRAWN_LABELS = 300  # of a confusion matrix: beyond them it takes minutes to draw and nobody can read it
 
 
 def render_report(
@@ -118,7 +119,9 @@ def _draw_charts(ladder: Mapping[str, Any], results: Sequence[ContenderResult], 
     }
     test = by_name[name].shipped_fit.test
     if isinstance(task, Labelled):
-        drawn |= {"confusion": charts.draw_confusion_matrix(task, test, name), "pairs": find_confused_pairs(task, test)}
+        drawn["pairs"] = find_confused_pairs(task, test)
+        if len(task.labels or ()) <= MAX_DRAWN_LABELS:
+            drawn["confusion"] = charts.draw_confusion_matrix(task, test, name)
     drawn["mistakes"] = [_format_example(row) for row in find_confident_mistakes(test)]
     drawn["right"] = [_format_example(row) for row in _find_right_answers(test)]
     return drawn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,16 +187,24 @@ def normalise_rows(counts: Floats) -> Floats:
 
 def find_confused_pairs(task: Labelled, outcome: ScoredPredictions, max_pairs: int = 15) -> list[dict[str, Any]]:
     """The most frequent confusions: {expected, answer, count, share of the expected label}."""
-    counts, labels = build_confusion_matrix(task, outcome), task.labels or ()
-    wrong = counts.copy()
-    np.fill_diagonal(wrong, 0)
-    cells = sorted(((-wrong[i, j], i, j) for i, j in np.argwhere(wrong > 0).tolist()))[:max_pairs]
+    labels = task.labels or ()
+    place = {label: i for i, label in enumerate(labels)}
+    expected = [place[task.label_of(example.answer)] for example in outcome.examples]
+    answered = [
+        len(labels) if p.answer is None else place.get(task.label_of(p.answer), len(labels))
+        for p in outcome.predictions
+    ]
+    rows, wrong = (
+        Counter(expected),
+        Counter(pair for pair in zip(expected, answered, strict=True) if pair[0] != pair[1]),
+    )
+    cells = sorted((-count, *pair) for pair, count in wrong.items())[:max_pairs]
     return [
         {
             "expected": labels[i],
             "answer": labels[j] if j < len(labels) else None,
-            "count": int(-count),
-            "share": float(-count / counts[i].sum()),
+            "count": -count,
+            "share": -count / rows[i],
         }
         for count, i, j in cells
     ]
