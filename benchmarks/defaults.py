@@ -46,7 +46,7 @@ SETTINGS: dict[str, tuple[str, dict[str, Any], dict[str, Any], str | None]] = {
 def read_lines(file: Path) -> Iterator[str]:
     """Lines of a text file, gzipped or not."""
     raw = gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb")
-    with raw, io.TextIOWrapper(raw, encoding="utf-8", newline="") as text:  # type: ignore[type-var]
+    with raw, io.TextIOWrapper(raw, encoding="utf-8", newline="") as text:
         yield from text
 
 
@@ -187,7 +187,7 @@ class Suite:
             begin = load_named("regimes", start)().fit(task, train_set, begin, context)
         fitted = load_named("regimes", regime)(**options).fit(task, train_set, begin, context)
         rows = predict_and_score(fitted, train_set.validation, run_locally)
-        return round(task.summarise(rows.sum_counts())["accuracy"], 4)
+        return float(round(task.summarise(rows.sum_counts())["accuracy"], 4))
 
 
 def compare(found: dict[str, dict[str, dict[str, float]]], settings: list[str], baseline: str) -> dict[str, Any]:

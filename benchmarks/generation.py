@@ -280,7 +280,7 @@ def ours(pipe: Connection, base: str, count: int, way: Mapping[str, Any]) -> Non
     lengths = [len(page.ids) for page in build_training_examples(backbone, task, examples)]
     steps = (
         [lengths[i] for part in batch for i in part]
-        for epoch in range(training.epochs)
+        for epoch in range(training.epochs or 1)
         for batch in build_epoch_batches(lengths, training, 1, epoch)
     )
     report = reporting(Gate(pipe), steps, lambda: {"settings": training.model_dump()})

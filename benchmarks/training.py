@@ -127,7 +127,7 @@ def ours(pipe: Connection, data: str, settings: Mapping[str, Any]) -> None:
     caching = Caching(remembered)
     steps = (
         [lengths[i] for part in batch for i in part]
-        for epoch in range(training.epochs)
+        for epoch in range(training.epochs or 1)
         for batch in build_epoch_batches(lengths, training, 1, epoch)
     )
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from loratory.display import step_clock
 from loratory.display.step_clock import StepClock, format_duration
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> StepClock:
-    monkeypatch.setattr(step_clock.time, "monotonic", lambda: NOW[0])
+    monkeypatch.setattr("time.monotonic", lambda: NOW[0])
     NOW[0] = 100.0
     return StepClock()
 

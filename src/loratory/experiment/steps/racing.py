@@ -11,7 +11,8 @@ from math import sqrt
 
 from loratory.errors import ContenderPruned
 from loratory.experiment.run_context import RunContext, validation_rank_key
-from loratory.specs.spec import Contender, ServeSpec
+from loratory.specs.serve import ServeSpec
+from loratory.specs.spec import Contender
 
 MIN_EPOCHS = 2  # the first gives no gain to go by
 MARGIN_DEVIATIONS = 2.58  # standard errors of a difference: one contender in two hundred is stopped by chance

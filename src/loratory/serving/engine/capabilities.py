@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Protocol, TypeGuard, TypeVar
+from typing import Protocol, TypeGuard, cast
 
 from loratory.protocols import (
     Backbone,
@@ -18,8 +18,6 @@ from loratory.protocols import (
     Task,
     WrappingPredictor,
 )
-
-Capability = TypeVar("Capability")
 
 
 class ServedPredictor(Protocol):
@@ -38,7 +36,7 @@ class PlannedPredictor(ServedPredictor, Plannable, Protocol):
 _KINDS: dict[tuple[type, type], bool] = {}  # (class, protocol) -> whether its instances have it
 
 
-def has_capability(predictor: object, protocol: type[Capability]) -> TypeGuard[Capability]:
+def _has_capability(predictor: object, protocol: type) -> bool:
     """Isinstance for a protocol, looked up once for each class: it costs 15 us, and is asked of every request."""
     key = (type(predictor), protocol)
     known = _KINDS.get(key)
@@ -49,8 +47,8 @@ def has_capability(predictor: object, protocol: type[Capability]) -> TypeGuard[C
 
 def unwrap_predictor(predictor: object) -> object:
     """Without what stands around it, such as an operating point."""
-    while has_capability(predictor, WrappingPredictor):
-        predictor = predictor.predictor
+    while _has_capability(predictor, WrappingPredictor):
+        predictor = cast("WrappingPredictor", predictor).predictor
     return predictor
 
 
@@ -67,7 +65,7 @@ def _is_plannable_class(kind: type) -> bool:
 def network_of(predictor: object) -> Network | None:
     """The network that a predictor stands on, if any."""
     inner = unwrap_predictor(predictor)
-    return inner.network if has_capability(inner, NetworkPredictor) else None
+    return cast("NetworkPredictor", inner).network if _has_capability(inner, NetworkPredictor) else None
 
 
 def backbone_of(predictor: object) -> Backbone | None:
@@ -79,7 +77,7 @@ def backbone_of(predictor: object) -> Backbone | None:
 def max_new_tokens_of(predictor: object) -> int:
     """Tokens that it may write behind an input; 0 where its answers are not written."""
     inner = unwrap_predictor(predictor)
-    return inner.max_new_tokens if has_capability(inner, BudgetedPredictor) else 0
+    return cast("BudgetedPredictor", inner).max_new_tokens if _has_capability(inner, BudgetedPredictor) else 0
 
 
 def incremental_cost_of(predictor: object) -> float:
