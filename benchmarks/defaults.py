@@ -1,4 +1,4 @@
-"""How the defaults of training are chosen: settings side by side on nine sets of labels, by validation alone.
+"""How the defaults of training are chosen: settings side by side on eight sets of labels, by validation alone.
 
 python benchmarks/defaults.py --data FOLDER [--train 600] [--seeds 1] [--settings NAME ...] [--sets NAME ...]
 
@@ -26,7 +26,6 @@ from processors import describe_machine, result_file
 VALIDATION = 400  # texts of each set
 MIN_PER_LABEL = 2  # rarer labels are left out: they could not stand on both sides
 Rows = Iterator[tuple[str, str, str]]  # text, label, group
-ROOT = Path(__file__).parent.parent
 
 # A setting: the regime, its options, what it changes of `training:`, and the regime that its fit starts from.
 SETTINGS: dict[str, tuple[str, dict[str, Any], dict[str, Any], str | None]] = {
@@ -34,6 +33,7 @@ SETTINGS: dict[str, tuple[str, dict[str, Any], dict[str, Any], str | None]] = {
     "prototype": ("prototype", {}, {}, None),
     "head": ("head", {}, {}, None),
     "lora": ("lora", {"layers": "all"}, {"epochs": 4}, None),
+    "lora, default": ("lora", {}, {}, None),
     "lora, top half": ("lora", {"layers": "top-3"}, {"epochs": 4}, None),
     "lora, top third": ("lora", {"layers": "top-2"}, {"epochs": 4}, None),
     "lora, top half, 2 epochs": ("lora", {"layers": "top-3"}, {"epochs": 2}, None),
@@ -89,10 +89,14 @@ def read_questions(data: Path) -> Rows:
 
 
 def read_messages() -> Rows:
-    """The messages of the recipe risk-triage; a family is a group."""
-    for line in read_lines(ROOT / "src/loratory/bundled_recipes/risk_triage/messages.jsonl"):
-        row = json.loads(line)
-        yield row["input"], json.loads(row["output"])["label"], str(row["family"])
+    """The messages of the recipe risk-triage without its own test part; a family is a group."""
+    from loratory.data.preparation import prepare_data
+    from loratory.experiment.spec_loading import load_spec
+
+    spec = load_spec("risk-triage", None, [])
+    parts = prepare_data(spec.task, spec.data, spec.folder).parts
+    for example in (*parts.train, *parts.validation):
+        yield example.input["text"], example.answer["label"], example.group or example.input["text"]
 
 
 SETS: dict[str, Callable[[Path], Rows]] = {
@@ -107,7 +111,6 @@ SETS: dict[str, Callable[[Path], Rows]] = {
     "mts-dialog": lambda data: read_table(
         data / "mts_dialog" / "MTS-Dialog-TrainingSet.csv.gz", "dialogue", "section_header"
     ),
-    "mmlu-pro": lambda data: read_json_lines(data / "mmlu_pro" / "mmlu_pro_test.jsonl.gz", "question", "category"),
     "tatqa": read_questions,
 }
 

@@ -8,6 +8,7 @@ import pytest
 
 from loratory.backbones.forward import hardware_benchmark
 from loratory.backbones.forward.hardware_benchmark import Hardware
+from loratory.errors import BaseModelError
 from loratory.training import cost_estimates
 from loratory.training.cost_estimates import EFFICIENCY, count_epoch_flops, estimate_seconds
 
@@ -50,3 +51,12 @@ def test_a_machine_that_was_never_measured_is_not_guessed_at(tmp_path: Any, monk
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert hardware_benchmark.load_kept() is None
     assert estimate_seconds(1e12, "fp32", "cpu") is None
+
+
+def test_an_architecture_that_shares_its_layers_is_not_guessed_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(backbone: Any) -> int:
+        raise BaseModelError("its layers share their weights")
+
+    monkeypatch.setattr(cost_estimates, "_count_layer_weights", refuse)
+    backbone: Any = Backbone(6)
+    assert estimate_seconds(count_epoch_flops(backbone, [60], [10], False), "fp32", "cpu") is None

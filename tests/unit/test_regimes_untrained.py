@@ -220,7 +220,7 @@ def test_class_weights_move_the_odds_towards_the_rare() -> None:
 def test_prototypes_are_mean_directions_and_the_scale_is_the_best_on_validation(backbone_of: BackboneOf) -> None:
     backbone, task, taught = backbone_of("bert"), make_task(), make_train_set()
     events: list[FitEvent] = []
-    made = Prototype().fit(task, taught, backbone, make_context(report=events.append))
+    made = Prototype(label_names=0.0).fit(task, taught, backbone, make_context(report=events.append))
     scale = [event.facts["scale"] for event in events if isinstance(event, PredictorFitted)]
 
     def pool_text(text: str) -> torch.Tensor:

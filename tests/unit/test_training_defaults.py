@@ -17,8 +17,9 @@ LABELS, SPANS = Classify(labels=("a", "b")), Tag(labels=("A",))
     ("steps", "epochs"),
     [
         (1, MAX_AUTO_EPOCHS),
-        (10, AUTO_STEPS // 10),
-        (AUTO_STEPS // AUTO_EPOCHS, AUTO_EPOCHS + 1),
+        (5, AUTO_STEPS // 5),
+        (AUTO_STEPS // AUTO_EPOCHS, AUTO_EPOCHS),
+        (AUTO_STEPS // AUTO_EPOCHS - 1, AUTO_EPOCHS + 1),
         (AUTO_STEPS, AUTO_EPOCHS),
         (10_000, AUTO_EPOCHS),
     ],

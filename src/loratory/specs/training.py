@@ -27,7 +27,7 @@ from loratory.perturbations.perturbation_specs import (
 )
 
 # Of epochs that nobody has set (docs/defaults.md): more passes gain nothing on larger sets, small ones need the steps.
-AUTO_EPOCHS, AUTO_STEPS, MAX_AUTO_EPOCHS = 4, 150, 24
+AUTO_EPOCHS, AUTO_STEPS, MAX_AUTO_EPOCHS = 4, 40, 24
 ObjectiveSpec = str | dict[str, dict[str, Any] | None]  # `focal`, or `{focal: {gamma: 3}}`
 
 
@@ -157,7 +157,7 @@ class TrainingSpec(BaseModel):
         ge=1,
         le=1000,
         description="Maximum number of passes over the training split. Default: 4 (spans: 8), and more for small "
-        "data, until there are 150 optimizer steps, but at most 24.",
+        "data, until there are 40 optimizer steps, but at most 24.",
     )
     batch_tokens: int = Field(
         1024,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isnan, nan
 
 from loratory.backbones.forward.architectures import find_layers
 from loratory.backbones.forward.hardware_benchmark import load_kept
+from loratory.errors import BaseModelError
 from loratory.training.trainable_backbones import TrainableBackbone
 
 # FLOPs of a token for each parameter of a matrix (Kaplan et al. 2020, section 2.1): forward 2, gradient of the input 2,
@@ -19,9 +21,13 @@ def count_epoch_flops(
 ) -> float:
     """FLOPs of the products of one epoch: a pass with gradients over train, and one without over validation.
 
-    Layers below the first that learns compute no gradient, and nothing at all where their states are cached.
+    NaN where the architecture has no list of layers of their own. Layers below the first that learns compute no
+    gradient, and nothing at all where their states are cached.
     """
-    matrix = _count_layer_weights(backbone) / backbone.depth
+    try:
+        matrix = _count_layer_weights(backbone) / backbone.depth
+    except BaseModelError:
+        return nan
     trained = backbone.depth - backbone.first_layer
     step = FORWARD + INPUT_GRADIENT + (WEIGHT_GRADIENT if backbone.full_finetuning else 0)
     below = 0 if cached else FORWARD * backbone.first_layer
@@ -30,8 +36,8 @@ def count_epoch_flops(
 
 
 def estimate_seconds(flops: float, precision: str, device: str) -> float | None:
-    """Seconds on this machine by its kept measurement; None where it was never measured."""
-    kept = load_kept(device)
+    """Seconds on this machine by its kept measurement; None where it was never measured, or the FLOPs are not known."""
+    kept = None if isnan(flops) else load_kept(device)
     speed = kept.gflops.get(precision) if kept else None
     return flops / (speed * 1e9 * EFFICIENCY) if speed else None
 
