@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,13 @@ import pytest
 import loratory
 from loratory.artifacts.manifests import open_artifact
 from loratory.errors import DeadlineExceeded
+from loratory.protocols import Prediction
 from loratory.serving.engine import predictor_process
 from loratory.serving.engine.batch_worker import EngineLimits
 from loratory.serving.engine.inference_engine import Engine
 from loratory.serving.engine.predictor_process import PredictorProcess, PredictorSource, ProcessUnavailable
+from loratory.serving.engine.predictor_worker import PredictorHost, read_frame
+from loratory.serving.engine.thread_pool import ThreadPoolBackend
 from loratory.serving.launcher import load_service
 from loratory.specs.serve import ServedTaskSpec
 from ticket_rows import run_tickets
@@ -127,6 +131,7 @@ def test_files_that_are_not_those_that_were_served_are_refused(run: loratory.Run
 
 PARENT = """
 import sys, time
+from io import BytesIO
 from pathlib import Path
 from loratory.serving.engine.predictor_process import PredictorProcess, PredictorSource
 process = PredictorProcess()
@@ -155,3 +160,84 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_a_full_pipe_holds_up_neither_callers_nor_the_end(run: loratory.Run, process: PredictorProcess) -> None:
+    source = find_source(run)
+    process.predict(source, make_inputs(), None)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    large = [{"text": "x" * 200_000}]  # a pipe holds 64 KiB
+
+    def ask(_: int) -> None:
+        with pytest.raises(DeadlineExceeded):
+            process.predict(source, large, time.monotonic() + 0.2)
+
+    with ThreadPoolExecutor(4) as pool:
+        for waiting in [pool.submit(ask, number) for number in range(4)]:
+            waiting.result(30)
+    ending = ThreadPoolExecutor(1)
+    ending.submit(process.close).result(30)
+    assert process.pid is None
+
+
+def test_a_child_that_hangs_is_ended_and_started_again(
+    run: loratory.Run, process: PredictorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, inputs = find_source(run), make_inputs()
+    process.predict(source, inputs, None)
+    monkeypatch.setattr(predictor_process, "RESTART_SECONDS", 0.0)
+    monkeypatch.setattr(predictor_process, "HANG_SECONDS", 0.3)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    with pytest.raises(ProcessUnavailable):
+        process.predict(source, inputs, None)
+    monkeypatch.setattr(predictor_process, "HANG_SECONDS", 60.0)
+    assert process.predict(source, inputs, None)[0]
+    assert process.starts == 2
+
+
+def test_modules_of_the_working_directory_are_not_executed(
+    run: loratory.Run, process: PredictorProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("numpy", "regex", "filelock"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('code of the working directory')")
+    source = PredictorSource(find_source(run).folder.resolve(), find_source(run).release)
+    monkeypatch.chdir(tmp_path)
+    assert process.predict(source, make_inputs(), None)[0]
+
+
+def test_the_ends_of_a_terminal_and_of_systemd_are_the_servers(run: loratory.Run, process: PredictorProcess) -> None:
+    source, inputs = find_source(run), make_inputs()
+    before, _ = process.predict(source, inputs, None)
+    assert process.pid is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(process.pid, number)
+    time.sleep(0.2)
+    assert process.predict(source, inputs, None)[0] == before
+    assert process.starts == 1
+
+
+class Odd:
+    """What a plug-in may be: its answers are no JSON, or its error holds a text."""
+
+    def predict(self, inputs: list[dict[str, str]], run: object) -> list[Prediction]:
+        if inputs[0]["text"] == "fail":
+            raise ValueError("secret text")
+        return [Prediction(object())]
+
+
+@pytest.mark.parametrize(("text", "told"), [("fail", "ValueError"), ("", "its answer is no JSON (TypeError)")])
+def test_errors_of_predictors_are_answers_and_hold_no_text(text: str, told: str) -> None:
+    host = PredictorHost()
+    host._predictors["r"] = Odd()  # type: ignore[assignment]
+    asked = {"number": 7, "folder": "f", "release": "r", "inputs": [{"text": text}], "deadline": None}
+    assert read_frame(BytesIO(host.answer_frame(asked))) == {"number": 7, "error": told}
+
+
+def test_the_log_is_not_flooded(caplog: pytest.LogCaptureFixture) -> None:
+    pool = ThreadPoolBackend(1)
+    for _ in range(100):
+        pool._warn_of_process("it has just ended")
+    assert len(caplog.records) == 1
+    pool.close()

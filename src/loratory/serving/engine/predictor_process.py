@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -17,18 +18,21 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from loratory.errors import DeadlineExceeded
-from loratory.protocols import Input, Prediction
-from loratory.serving.engine.predictor_worker import prediction_from_json, read_frame, write_frame
+from loratory.protocols import JSON, Input, Prediction
+from loratory.serving.engine.predictor_worker import encode_frame, prediction_from_json, read_frame
 
 log = logging.getLogger("loratory.serving")
 WORKER_MODULE = "loratory.serving.engine.predictor_worker"
 RESTART_SECONDS = 1.0  # between two starts, at least
 CLOSE_SECONDS = 2.0  # that a process has to end on its own
+HANG_SECONDS = 30.0  # without any answer while it owes one: the process is ended
 
 
 @dataclass(frozen=True)
@@ -43,14 +47,73 @@ class ProcessUnavailable(Exception):
     """The process cannot answer; whoever asked answers in another way."""
 
 
+@dataclass(eq=False)
+class _Child:
+    """One process, and what was asked of it. A thread writes to it and another reads, so that no caller blocks."""
+
+    process: subprocess.Popen[bytes]
+    waiting: dict[int, Future[Any]] = field(default_factory=dict)
+    frames: queue.SimpleQueue[tuple[int, bytes] | None] = field(default_factory=queue.SimpleQueue)
+    owed: set[int] = field(default_factory=set)  # written and not answered, also where nobody waits any more
+    heard_at: float = field(default_factory=time.monotonic)  # of its last answer, or of a request when it owed none
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self.process.poll() is None
+
+    @property
+    def hanging(self) -> bool:
+        """Whether it has owed an answer for too long, and given none meanwhile."""
+        return bool(self.owed) and time.monotonic() - self.heard_at >= HANG_SECONDS and self.running
+
+    def write_requests(self) -> None:
+        """Write frames until None; those that nobody waits for any more are left out."""
+        stdin = self.process.stdin
+        assert stdin is not None
+        try:
+            while (asked := self.frames.get()) is not None:
+                if asked[0] not in self.waiting:
+                    continue
+                if not self.owed:
+                    self.heard_at = time.monotonic()
+                self.owed.add(asked[0])
+                stdin.write(asked[1])
+                stdin.flush()
+        except OSError:
+            pass  # it has ended, which the reader notices
+        finally:
+            with suppress(OSError):  # what it has not read stays in the buffer
+                stdin.close()
+
+    def read_answers(self) -> None:
+        """Hand answers to whoever waits, until the process ends; whoever waits then is told so."""
+        stdout = self.process.stdout
+        assert stdout is not None
+        while (answer := read_frame(stdout)) is not None:
+            self.heard_at = time.monotonic()
+            self.owed.discard(answer["number"])
+            if (future := self.waiting.pop(answer["number"], None)) is not None:
+                future.set_result(answer)
+        self.process.wait()
+        self.frames.put(None)
+        for number in list(self.waiting):
+            self.fail_request(number)
+        stdout.close()
+
+    def fail_request(self, number: int) -> None:
+        """Tell whoever waits for it that the process has ended."""
+        if (future := self.waiting.pop(number, None)) is not None:
+            future.set_exception(ProcessUnavailable("it has ended"))
+
+
 class PredictorProcess:
     """The child, started when it is first needed, and again when it has died. May be asked by several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
-        self._child: subprocess.Popen[bytes] | None = None
-        self._waiting: dict[int, Future[Any]] = {}
+        self._child: _Child | None = None
         self._started_at = -RESTART_SECONDS
         self._closed = False
         self.starts = 0
@@ -59,7 +122,11 @@ class PredictorProcess:
     def pid(self) -> int | None:
         """Of the child that runs now."""
         child = self._child
-        return child.pid if child is not None and child.poll() is None else None
+        return child.process.pid if child is not None and child.running else None
+
+    def describe(self) -> dict[str, JSON]:
+        """For operators: whether it runs, and how often it was started."""
+        return {"running": self.pid is not None, "starts": self.starts}
 
     def predict(
         self, source: PredictorSource, inputs: Sequence[Input], deadline: float | None
@@ -68,28 +135,30 @@ class PredictorProcess:
 
         Raises DeadlineExceeded, and ProcessUnavailable where the child has died, cannot be started, or has failed.
         """
-        number, future = next(self._numbers), Future[Any]()
-        asked = {"number": number, "folder": str(source.folder), "release": source.release}
-        with self._lock:
-            child = self._ensure_child()
-            self._waiting[number] = future
-            try:
-                assert child.stdin is not None
-                write_frame(child.stdin, {**asked, "inputs": list(inputs), "deadline": deadline})
-            except (OSError, ValueError) as problem:
-                self._waiting.pop(number, None)
-                raise ProcessUnavailable(str(problem)) from problem
-        try:
-            answer = future.result(None if deadline is None else max(deadline - time.monotonic(), 0))
-        except FutureTimeout:
-            raise DeadlineExceeded from None
-        finally:
-            self._waiting.pop(number, None)
+        asked = {"folder": str(source.folder), "release": source.release, "inputs": list(inputs), "deadline": deadline}
+        answer = self._ask(asked, deadline)
         if answer.get("late"):
             raise DeadlineExceeded
         if "error" in answer:
             raise ProcessUnavailable(answer["error"])
         return [prediction_from_json(one) for one in answer["predictions"]], answer["seconds"]
+
+    def _ask(self, asked: dict[str, Any], deadline: float | None) -> Any:
+        number, future = next(self._numbers), Future[Any]()
+        try:
+            frame = encode_frame({"number": number, **asked})
+        except (TypeError, ValueError) as problem:
+            raise ProcessUnavailable(f"the input is no JSON ({type(problem).__name__})") from problem
+        with self._lock:
+            child = self._ensure_child()
+            child.waiting[number] = future
+        child.frames.put((number, frame))
+        if not child.running:  # its reader may have told all others before this one waited
+            child.fail_request(number)
+        try:
+            return _wait(child, future, deadline)
+        finally:
+            child.waiting.pop(number, None)
 
     def start(self) -> None:
         """Start the child now, so that no request waits for it."""
@@ -102,42 +171,49 @@ class PredictorProcess:
             self._closed, child = True, self._child
         if child is None:
             return
-        if child.stdin is not None:
-            child.stdin.close()
+        child.frames.put(None)
         try:
-            child.wait(CLOSE_SECONDS)
+            child.process.wait(CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+            child.process.kill()
+            child.process.wait()
 
-    def _ensure_child(self) -> subprocess.Popen[bytes]:
+    def _ensure_child(self) -> _Child:
         child = self._child
-        if child is not None and child.poll() is None:
+        if child is not None and child.running:
             return child
         if self._closed or time.monotonic() - self._started_at < RESTART_SECONDS:
             raise ProcessUnavailable("it has just ended")
         self._started_at = time.monotonic()
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # the cores are the server's
+        # -P: modules are not looked for in the working directory, which may hold anybody's files.
+        command = [sys.executable, "-P", "-m", WORKER_MODULE]
         try:
-            child = subprocess.Popen(
-                [sys.executable, "-m", WORKER_MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
-            )
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
         except OSError as problem:
             raise ProcessUnavailable(str(problem)) from problem
-        self._child, self.starts = child, self.starts + 1
-        threading.Thread(target=self._read_answers, args=(child,), name="predictor-process", daemon=True).start()
+        child = self._child = _Child(process)
+        self.starts += 1
+        for work in (partial(self._read_answers, child), child.write_requests):
+            threading.Thread(target=work, name="predictor-process", daemon=True).start()
         return child
 
-    def _read_answers(self, child: subprocess.Popen[bytes]) -> None:
-        """Hand answers to whoever waits, until the child ends; then nobody waits for it any more."""
-        assert child.stdout is not None
-        while (answer := read_frame(child.stdout)) is not None:
-            if (future := self._waiting.get(answer["number"])) is not None and not future.done():
-                future.set_result(answer)
-        code = child.wait()
+    def _read_answers(self, child: _Child) -> None:
+        child.read_answers()
         if not self._closed:
-            log.error("the process for predictors without a base has ended (status %d); it is started again", code)
-        with self._lock:
-            for future in list(self._waiting.values()) if self._child is child else []:
-                if not future.done():
-                    future.set_exception(ProcessUnavailable("it has ended"))
+            status = child.process.returncode
+            log.error("the process for predictors without a base has ended (status %d); it is started again", status)
+
+
+def _wait(child: _Child, future: Future[Any], deadline: float | None) -> Any:
+    """The answer. Raises DeadlineExceeded; ends a child that hangs, which then has no answers either."""
+    while True:
+        left = HANG_SECONDS if deadline is None else min(max(deadline - time.monotonic(), 0), HANG_SECONDS)
+        try:
+            return future.result(left)
+        except FutureTimeout:
+            if child.hanging:
+                log.error("the process for predictors without a base has not answered for %g s", HANG_SECONDS)
+                child.process.kill()
+            if deadline is not None and time.monotonic() >= deadline:
+                raise DeadlineExceeded from None

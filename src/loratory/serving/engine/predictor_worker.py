@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from loratory.errors import ArtifactError, LoratoryError
 from loratory.protocols import JSON, InferenceRequest, Prediction, Predictor
 
 FRAME_LENGTH = struct.Struct(">I")
@@ -31,11 +32,10 @@ def read_frame(stream: IO[bytes]) -> Any:
     return json.loads(body) if len(body) == length else None
 
 
-def write_frame(stream: IO[bytes], value: JSON) -> None:
-    """One frame, flushed. Floats keep every bit: JSON writes their shortest exact form."""
+def encode_frame(value: JSON) -> bytes:
+    """One frame. Floats keep every bit: JSON writes their shortest exact form. Raises TypeError, ValueError."""
     body = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    stream.write(FRAME_LENGTH.pack(len(body)) + body)
-    stream.flush()
+    return FRAME_LENGTH.pack(len(body)) + body
 
 
 def prediction_to_json(made: Prediction) -> JSON:
@@ -50,17 +50,21 @@ def prediction_from_json(value: Sequence[Any]) -> Prediction:
     return Prediction(answer, odds, reason, raw, answered_by)
 
 
+class BackboneMissing(LookupError):
+    """A predictor has asked for what this process does not load."""
+
+
 class NoBackbones:
     """A pool for predictors that need none."""
 
     def get(self, name: str, digest: str, files: object) -> Any:
-        """Raises LookupError."""
-        raise LookupError(f"{name} needs a backbone, and this process has none")
+        """Raises BackboneMissing."""
+        raise BackboneMissing(f"{name} needs a backbone, and this process has none")
 
 
 def refuse_requests(requests: Sequence[InferenceRequest], deadline: float | None = None) -> list[Any]:
-    """Raises LookupError: there is no backbone to ask."""
-    raise LookupError("a predictor in this process has asked a backbone")
+    """Raises BackboneMissing: there is no backbone to ask."""
+    raise BackboneMissing("a predictor in this process has asked a backbone")
 
 
 class PredictorHost:
@@ -68,6 +72,7 @@ class PredictorHost:
 
     def __init__(self) -> None:
         self._predictors: dict[str, Predictor] = {}
+        self._failures: dict[str, str] = {}  # releases that cannot be loaded here, which would fail again
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, JSON]:
         """The answer to one frame: predictions and the seconds they took; `late` past its deadline; or an error."""
@@ -84,31 +89,56 @@ class PredictorHost:
         except MemoryError:
             return {"error": "out of memory"}
         except Exception as problem:
-            return {"error": f"{type(problem).__name__}: {problem}"}
+            return {"error": _describe_error(problem)}
+
+    def answer_frame(self, asked: Mapping[str, Any]) -> bytes:
+        """The answer as a frame; an error where it cannot be written as JSON."""
+        number = {"number": asked["number"]}
+        try:
+            return encode_frame({**number, **self.answer(asked)})
+        except (TypeError, ValueError) as problem:
+            return encode_frame({**number, "error": f"its answer is no JSON ({type(problem).__name__})"})
 
     def _load(self, folder: str, release: str) -> Predictor:
         """Raises ArtifactError for files that are not those that the server has read."""
+        if release in self._failures:
+            raise ArtifactError(self._failures[release], where=folder)
         if release not in self._predictors:
-            from loratory.artifacts.manifests import open_artifact
-            from loratory.errors import ArtifactError
-            from loratory.predictors.predictor_files import load_predictor
-
-            artifact = open_artifact(Path(folder))
-            if artifact.manifest_digest != release:
-                raise ArtifactError("it is another artifact than the one that is served", where=folder)
-            self._predictors[release] = load_predictor(artifact, NoBackbones())
+            try:
+                self._predictors[release] = _load_predictor(folder, release)
+            except Exception as problem:
+                self._failures[release] = _describe_error(problem)
+                raise
         return self._predictors[release]
+
+
+def _load_predictor(folder: str, release: str) -> Predictor:
+    from loratory.artifacts.manifests import open_artifact
+    from loratory.predictors.predictor_files import load_predictor
+
+    artifact = open_artifact(Path(folder))
+    if artifact.manifest_digest != release:
+        raise ArtifactError("it is another artifact than the one that is served", where=folder)
+    return load_predictor(artifact, NoBackbones())
+
+
+def _describe_error(problem: Exception) -> str:
+    """For the log. What other errors say may hold a client's text, so that their kind alone is told."""
+    kind = type(problem).__name__
+    return f"{kind}: {problem}" if isinstance(problem, LoratoryError | BackboneMissing) else kind
 
 
 def main() -> None:
     """Answer frames until there are no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's: it drains, and then closes the pipe
+    for number in (signal.SIGINT, signal.SIGTERM):  # a terminal or systemd sends them to both processes:
+        signal.signal(number, signal.SIG_IGN)  # the server drains, and then closes the pipe
     # What a library prints must not stand between frames.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     host = PredictorHost()
     while (asked := read_frame(sys.stdin.buffer)) is not None:
-        write_frame(answers, {"number": asked["number"], **host.answer(asked)})
+        answers.write(host.answer_frame(asked))
+        answers.flush()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from loratory.serving.engine.predictor_process import PredictorProcess, Predicto
 
 log = logging.getLogger("loratory.serving")
 
+WARNING_SECONDS = 10.0  # between two warnings that the process for predictors cannot answer
 LOCK_TIMEOUT_SECONDS = 0.1  # seconds that a thread waits for its turn
 DEADLINE_SAFETY_FACTOR = (
     1.5  # times what is expected has to fit before a deadline: an answer that comes too late is work for nothing
@@ -88,6 +89,7 @@ class ThreadPoolBackend:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="plain")
         self._seconds_per_token: dict[type, float] = {}  # seconds of a token, by kind of predictor
         self._lock = threading.Lock()
+        self._warned_at = -WARNING_SECONDS  # of an answer that the process could not give
         self._pending_calls, self._pending_seconds = 0, 0.0  # accepted and not done; the seconds are estimated
 
     def admit(self, kind: type, token_cost: int, deadline: float | None) -> None:
@@ -122,7 +124,7 @@ class ThreadPoolBackend:
                     self._update_speed(kind, seconds / max(token_cost, 1))
                     return found
                 except ProcessUnavailable as problem:
-                    log.warning("answered in the server's own process: %s", problem)
+                    self._warn_of_process(str(problem))
             before = self.lock.held_seconds
             with self.lock:
                 if not is_in_time(deadline) or gone.is_set():
@@ -144,6 +146,15 @@ class ThreadPoolBackend:
         if made is None:
             raise DeadlineExceeded
         return made
+
+    def _warn_of_process(self, reason: str) -> None:
+        """Once in a while: under load this happens thousands of times a second."""
+        now = time.monotonic()
+        with self._lock:
+            told = now - self._warned_at < WARNING_SECONDS
+            self._warned_at = self._warned_at if told else now
+        if not told:
+            log.warning("answered in the server's own process: %s", reason)
 
     def _track_pending(self, work: Future[Any], seconds: float) -> None:
         """As accepted, until it is done."""

@@ -9,7 +9,7 @@ from typing import ClassVar
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
-from loratory.protocols import Schema
+from loratory.protocols import JSON, Schema
 from loratory.protocols.routes import ANYBODY, ApiError, RenderedError, RequestContext, ResponseSpec, Route
 from loratory.serving.http.api_errors import OPENAI_ERROR_SCHEMA, render_openai_error
 from loratory.serving.http.public_names import public_base_name
@@ -56,6 +56,7 @@ class HealthRoutes:
                     "tasks": {one.name: one.release for one in server.registry},
                     "roles": server.registry.roles,
                     "limits": server.spec.limits.model_dump(),
+                    **_describe_process(server),
                 }
             )
 
@@ -91,6 +92,12 @@ class HealthRoutes:
                 {200: ResponseSpec(INFO_SCHEMA)},
             ),
         ]
+
+
+def _describe_process(server: Server) -> dict[str, JSON]:
+    """The process for predictors without a base, where the server has one."""
+    process = server.engine.process
+    return {} if process is None else {"predictor_process": process.describe()}
 
 
 def update_queue_metrics(server: Server) -> None:
