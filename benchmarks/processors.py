@@ -21,6 +21,11 @@ def read_flags() -> set[str]:
     return set(found[1].split()) if found else set()
 
 
+def has_bf16() -> bool:
+    """Whether products in bf16 are computed by instructions of their own."""
+    return bool(read_flags() & {"avx512_bf16", "amx_bf16"})
+
+
 def describe_machine() -> dict[str, Any]:
     """Processor, the fastest instructions it has, cores, threads, and versions."""
     import torch

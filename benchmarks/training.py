@@ -5,7 +5,7 @@ python benchmarks/training.py --data FOLDER [--blocks 6] [--reach 0.922]      FO
 Contenders train the same base (all-MiniLM-L6-v2), rank 16 in every linear layer, about 64 examples a step, on the same
 texts. Only steps are timed: loading, tokenising and validation are not; what caching costs is, as its own figure.
 `--reach` also trains to a validation accuracy and takes the time from the first line of code on. Writes
-results/training.json.
+results/<processor>/training.json.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from statistics import median
 from typing import Any
 
+from processors import describe_machine, has_bf16, result_file
+
 from loratory.protocols.events import FitEvent, StepFinished
 
-RESULT = Path(__file__).parent / "results" / "training.json"
 # A block of stock_best is as long as the groups of length that the Trainer sorts in: a shorter one would see short rows
 # alone, or long ones.
 BATCH, RANK, ALPHA = 64, 16, 32
@@ -248,15 +248,16 @@ def stock_trainer(ready: Any, settings: Mapping[str, Any], folder: str, count: C
 
 
 BEST: dict[str, dict[str, Any]] = {
-    "arguments": {"train_sampling_strategy": "group_by_length", "bf16": True},
+    # bf16 where the processor has it: elsewhere it is emulated, and a step takes minutes
+    "arguments": {"train_sampling_strategy": "group_by_length", "bf16": has_bf16()},
     "model": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
 }
 CONTENDERS: dict[str, tuple[Callable[..., None], dict[str, Any]]] = {
     "stock_defaults": (stock, {}),
     "stock_best": (stock, BEST),
-    "ours": (ours, {}),
+    "ours": (ours, {"lora": {"layers": "all"}}),
     "ours_top2": (ours, {"lora": {"layers": "top-2"}}),
-    "ours_peft": (ours, {"training": {"product": "peft"}}),
+    "ours_peft": (ours, {"lora": {"layers": "all"}, "training": {"product": "peft"}}),
 }
 
 
@@ -340,7 +341,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--blocks", type=int, default=6)
-    parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
     found = blocks(options.data, options.blocks)
     from loratory.backbones.forward import hardware_benchmark
@@ -348,13 +348,12 @@ def main() -> None:
 
     machine = hardware_benchmark.measure_hardware()
     result = {
-        "machine": {**describe_environment("cpu"), "measured": asdict(machine)},
+        "machine": {**describe_machine(), **describe_environment("cpu"), "measured": asdict(machine)},
         "task": "banking77, its official train set less validation and calibration",
         "batch": f"{BATCH} examples (stock), 1,024 padded tokens (ours): about as many",
         **summary(found, weights(options.data), machine.gflops),
     }
-    options.output.parent.mkdir(exist_ok=True)
-    options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    result_file("training").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print({key: value for key, value in result.items() if "ratio" in key or "share" in key})
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from loratory import __version__
 from loratory.artifacts.locks import hold_lock
 from loratory.artifacts.manifests import PREDICTOR_FILE, Artifact, digest_of, hash_file, open_artifact, read_manifest
-from loratory.errors import ArtifactError, LoratoryError, SpecError
+from loratory.errors import ArtifactError, LoratoryError, SpecError, is_own_module
 from loratory.experiment.artifact_lookup import (
     LADDER_FILE,
     find_fit_folder,
@@ -25,7 +25,7 @@ from loratory.experiment.artifact_lookup import (
 )
 from loratory.experiment.spec_loading import make_parser
 from loratory.predictors.constant import Constant
-from loratory.protocols import BackbonePool, Predictor
+from loratory.protocols import BackbonePool, Labelled, Predictor
 from loratory.serving.engine.capabilities import network_of, unwrap_predictor
 from loratory.serving.engine.predictor_process import PredictorProcess, PredictorSource
 from loratory.serving.engine.service_registry import FallbackStage, Service, ServiceRegistry
@@ -198,9 +198,12 @@ def _load_stage(path: Path, contender: str | None, pool: BackbonePool) -> Fallba
 
 
 def _runs_apart(artifact: Artifact, predictor: Predictor) -> bool:
-    """Whether a process without torch can answer in its place: it needs no backbone, and more than a look-up."""
+    """Whether a process without torch can answer in its place: one of our own that needs no backbone, predicts labels
+    (which JSON keeps as they are), and does more than look up.
+    """
     inner = unwrap_predictor(predictor)
-    return artifact.has(PREDICTOR_FILE) and network_of(predictor) is None and not isinstance(inner, Constant)
+    plain = network_of(predictor) is None and isinstance(predictor.task, Labelled) and not isinstance(inner, Constant)
+    return plain and artifact.has(PREDICTOR_FILE) and is_own_module(type(inner).__module__)
 
 
 def discover_tasks(folder: Path, cache: Path) -> tuple[dict[str, ServedTaskSpec], dict[str, str]]:
