@@ -255,7 +255,7 @@ def test_a_regime_that_learns_beats_chance_on_what_it_saw(name: str, start: str,
 def test_a_regime_without_seeds_gives_one_fit(name: str, starts: dict[str, Start]) -> None:
     regime: Any = load_named("regimes", name)
     start, few = starts[regime.starts[0]], make_train_set()
-    taught = TrainSet(few.train * 3, few.validation)  # more than one batch: a seed decides their order
+    taught = TrainSet(tuple(few.train) * 3, few.validation)  # more than one batch: a seed decides their order
     one, other = (
         regime().fit(make_task(), taught, start, make_context(seed=seed, epochs=1)).predict(inputs_of(), run_locally)
         for seed in (1, 2)
