@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from loratory.errors import ContenderPruned as ContenderPrunedError
 from loratory.evaluation.ladder import format_ladder_lines
 from loratory.experiment.steps import racing
 from loratory.protocols.events import ContenderPruned, EpochFinished, FitStarted
@@ -69,3 +70,28 @@ def test_what_the_spec_needs_is_trained_to_its_end(
         spec, changes = make_spec(LADDER, **more), [f"training.epochs={EPOCHS}"]
     ladder, _ = again(workspace(spec), monkeypatch, *changes)
     assert find_row(ladder)["status"] == "fitted"
+
+
+def test_a_warm_up_and_a_score_that_is_no_headline_do_not_race(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A contrastive warm-up of many epochs is no fit yet; the likelihood of a text is no accuracy."""
+    monkeypatch.setattr(racing, "MARGIN_DEVIATIONS", 0.1)
+    warmed = LADDER.replace("head: stock,", "contrastive: {epochs: 4},")
+    ladder, heard = again(workspace(make_spec(warmed)), monkeypatch, "training.epochs=1")
+    assert find_row(ladder)["status"] == "fitted"
+    assert len(heard.values_of(EpochFinished)) == 5
+
+    class Task:
+        headline = "exact"
+
+    class Split:
+        task = Task()
+        parts = type("Parts", (), {"validation": range(100)})()
+
+    context: Any = type("Context", (), {"split": Split()})()
+    monkeypatch.setattr(racing, "_find_leader", lambda context, contender: ("tfidf", 0.9))
+    check = racing.make_race_check(context, None)  # type: ignore[arg-type]
+    check("likelihood", [0.1, 0.1, 0.1], 5)
+    with pytest.raises(ContenderPrunedError, match="cannot reach tfidf"):
+        check("exact", [0.1, 0.1, 0.1], 5)

@@ -70,9 +70,9 @@ class FitContext:
     should_stop: Callable[[], bool] = lambda: False
     device: str = "cpu"
     start_kind: StartKind | None = None  # of what the fit starts from, where the run says so
-    check_race: Callable[[Sequence[float], int], None] = lambda scores, epochs_left: None
-    """Called after each epoch with the headline on validation of every epoch so far, and how many may follow. Raises
-    ContenderPruned where another contender cannot be reached.
+    check_race: Callable[[str, Sequence[float], int], None] = lambda score, scores, epochs_left: None
+    """Called after each epoch with the name of the validation score, its value in every epoch so far, and how many
+    epochs may follow. Raises ContenderPruned where another contender cannot be reached.
     """
 
 

@@ -331,7 +331,8 @@ def _run_warm_up_once(
     stages = [StageCheckpoints(context.checkpoints, stage) for stage in ("warm-up", "fit")]
     warmed: dict[str, JSON] = {}
     if stages[1].load_latest() is None:
-        warmed = _warm_up(job, backbone, head, dataset, spec, replace(context, checkpoints=stages[0]))
+        apart = replace(context, checkpoints=stages[0], check_race=lambda *_: None)  # the fit itself is still to come
+        warmed = _warm_up(job, backbone, head, dataset, spec, apart)
     return replace(context, checkpoints=stages[1]), warmed.get("seconds", 0.0)
 
 

@@ -18,20 +18,21 @@ MIN_EPOCHS = 2  # the first gives no gain to go by
 MARGIN_DEVIATIONS = 2.58  # standard errors of a difference: one contender in two hundred is stopped by chance
 
 
-def make_race_check(context: RunContext, contender: Contender) -> Callable[[Sequence[float], int], None]:
+def make_race_check(context: RunContext, contender: Contender) -> Callable[[str, Sequence[float], int], None]:
     """What is asked after each epoch of this contender's fit; it raises ContenderPruned.
 
-    Nothing is asked of a contender that something else in the spec needs, or where racing is off.
+    Nothing is asked of a contender that something else in the spec needs, where racing is off, and where a fit goes by
+    another score than the headline (texts that are written are too slow to be scored in each epoch).
     """
     leader = _find_leader(context, contender)
     if leader is None:
-        return lambda scores, epochs_left: None
+        return lambda headline, scores, epochs_left: None
     name, score = leader
     count = len(context.split.parts.validation)
 
-    def check(scores: Sequence[float], epochs_left: int) -> None:
+    def check(headline: str, scores: Sequence[float], epochs_left: int) -> None:
         reachable = find_reachable_score(scores, epochs_left, score, count)
-        if reachable is not None and reachable < score:
+        if headline == context.split.task.headline and reachable is not None and reachable < score:
             raise ContenderPruned(
                 f"it was stopped after {len(scores)} of {len(scores) + epochs_left} epochs: at {max(scores):.3f} on "
                 f"validation it cannot reach {name} ({score:.3f}); at most {reachable:.3f} was in sight",
