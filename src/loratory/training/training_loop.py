@@ -307,8 +307,8 @@ class _TrainingLoop:
         progress.epoch, progress.batch, progress.epoch_loss = progress.epoch + 1, 0, 0.0
         progress.seconds += time.monotonic() - started
         self.context.report(finished)
-        scores = [epoch["score"] for epoch in progress.history]
-        self.context.check_race(self.job.headline, scores, self.epochs - progress.epoch)
+        so_far = [epoch["score"] for epoch in progress.history]
+        self.context.check_race(self.job.headline, so_far, self.epochs - progress.epoch)
         self._checkpoint_or_stop(last=False)
 
     def _checkpoint_or_stop(self, last: bool) -> None:
