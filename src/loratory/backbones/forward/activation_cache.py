@@ -69,6 +69,13 @@ def allocate_states(tokens: int, width: int, dtype: torch.dtype, max_memory_byte
     return made.view(tokens, width)
 
 
+def allocate_rows(rows: Sequence[TokenIds], width: int, dtype: torch.dtype) -> tuple[Tensor, list[slice]]:
+    """Room for the states of all rows, one behind another, and the place of each. Raises StorageError."""
+    ends = list(accumulate(map(len, rows)))
+    places = [slice(end - len(row), end) for end, row in zip(ends, rows, strict=True)]
+    return allocate_states(ends[-1], width, dtype), places
+
+
 @runtime_checkable
 class LayerCapture(Protocol):
     """A capability of backbones: pooled states, and the states that enter a layer, from one pass."""
@@ -130,9 +137,7 @@ class ActivationCache:
     def _compute_layer_inputs(
         backbone: Backbone, first_layer: int, rows: Sequence[TokenIds], precision: str
     ) -> Iterator[Tensor]:
-        ends = list(accumulate(map(len, rows)))
-        block = allocate_states(ends[-1], backbone.width, DTYPES[precision])
-        places = [slice(end - len(row), end) for end, row in zip(ends, rows, strict=True)]
+        block, places = allocate_rows(rows, backbone.width, DTYPES[precision])
         for i, states in backbone.compute_layer_inputs(first_layer, rows, precision):
             block[places[i]] = states
         return (block[place] for place in places)
@@ -160,9 +165,8 @@ class ActivationCache:
 
         The layer's share of the time is noted for whoever is spared it.
         """
-        started, ends = time.perf_counter(), list(accumulate(map(len, rows)))
-        block = allocate_states(ends[-1], backbone.width, DTYPES["fp32"])
-        places = [slice(end - len(row), end) for end, row in zip(ends, rows, strict=True)]
+        started = time.perf_counter()
+        block, places = allocate_rows(rows, backbone.width, DTYPES["fp32"])
         pooled: list[Tensor] = [torch.empty(0)] * len(rows)
         try:
             for i, vector, states in backbone.compute_pooled_and_layer_inputs(pooling, layer, rows):
