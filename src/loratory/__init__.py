@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from loratory.api.evaluations import Evaluation, StressResult, StressRow
     from loratory.api.exports import Export, export
     from loratory.api.models import BlockingCallWarning, Model, evaluate, load, stress
+    from loratory.api.registry import gate, open_registry, promote, register, rollback
     from loratory.api.results import Ladder, LadderRow, Run, Verdict
     from loratory.api.runs import CheckResult, Recipe, WrittenSpec, check, init, open_run, read_spec, recipes, run
     from loratory.api.scores import Score
@@ -52,6 +53,7 @@ _MODULES = {  # module -> the public names in it
     "loratory.api.evaluations": ("Evaluation", "StressResult", "StressRow"),
     "loratory.api.exports": ("Export", "export"),
     "loratory.api.models": ("BlockingCallWarning", "Model", "evaluate", "load", "stress"),
+    "loratory.api.registry": ("gate", "open_registry", "promote", "register", "rollback"),
     "loratory.api.results": ("Ladder", "LadderRow", "Run", "Verdict"),
     "loratory.api.runs": (
         "CheckResult",
@@ -122,11 +124,16 @@ __all__ = [
     "check",
     "evaluate",
     "export",
+    "gate",
     "init",
     "load",
+    "open_registry",
     "open_run",
+    "promote",
     "read_spec",
     "recipes",
+    "register",
+    "rollback",
     "run",
     "serve",
     "stress",
