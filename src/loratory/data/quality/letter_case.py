@@ -54,7 +54,7 @@ def measure_span_case(texts: Sequence[str], spans: Sequence[Sequence[tuple[int, 
     capitals: Counter[str | None] = Counter()
     for text, marked in sample:
         for match in WORD_PATTERN.finditer(text):
-            if _begins_sentence(text, match.start()):
+            if _begins_sentence(text, match.start()) or _is_in_code(text, *match.span()):
                 continue
             label = next((name for start, end, name in marked if start <= match.start() < end), None)
             words[label] += 1
@@ -81,3 +81,8 @@ def measure_lower_casing(tokenizer: IdTokenizer, texts: Sequence[str]) -> tuple[
 def _begins_sentence(text: str, place: int) -> bool:
     before = text[:place].rstrip(" \t")
     return not before or before[-1] in SENTENCE_ENDS
+
+
+def _is_in_code(text: str, start: int, end: int) -> bool:
+    """Whether a digit or an underscore is beside the letters: codes such as GB82WEST are told by their digits."""
+    return any(one.isdigit() or one == "_" for one in (*text[max(0, start - 1) : start], *text[end : end + 1]))
