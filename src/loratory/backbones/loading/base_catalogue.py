@@ -97,6 +97,7 @@ def describe_catalogue_base(base: CatalogueBase) -> dict[str, Any]:
     facts = {name: value for name, value in asdict(base).items() if name != "demonstration"}
     return {
         **facts,
+        "languages": list(base.languages),
         "bytes": local.bytes or base.bytes,
         "embedded": base.name in EMBEDDED_BASES,
         "here": local.digest is not None,
