@@ -117,7 +117,8 @@ def _multiply(shape: Sequence[int]) -> int:
         ({"kind": "encoder", "languages": ["German"]}, MULTILINGUAL_BASE),
         ({"kind": "causal", "languages": ["English"]}, "HuggingFaceTB/SmolLM2-135M-Instruct"),
         ({"kind": "causal", "languages": ["Japanese"]}, GENERATIVE_BASE),
-        ({"kind": "encoder", "languages": ["German"], "window": 3000}, None),
+        ({"kind": "encoder", "languages": ["German"], "window": 3000}, "jhu-clsp/mmBERT-small"),
+        ({"kind": "encoder", "languages": ["German"], "window": 20_000}, None),
     ],
 )
 def test_the_smallest_base_with_all_needs_is_chosen(needs: dict[str, Any], name: str | None) -> None:
@@ -153,7 +154,7 @@ def test_long_texts_ask_for_a_longer_window_and_a_few_do_not() -> None:
 
 
 def test_what_no_base_of_the_catalogue_has_is_said() -> None:
-    found = suggest_for([" ".join(GERMAN * 30)] * 10)
+    found = suggest_for([" ".join(GERMAN * 400)] * 10)
     assert found.suggested == MULTILINGUAL_BASE
     assert [what.startswith("a window of") for what in found.unmet] == [True]
     assert any(line.startswith("not met") for line in format_suggestion(found))

@@ -129,7 +129,8 @@ def choose_catalogue_base(
         and (base.cased is True or not cased)
         and (window is None or (base.window or 0) >= window)
     ]
-    return min(fit, key=lambda base: base.parameters, default=None)  # of equals the first in the file
+    # of a language its own base before one of many; of equals the first in the file
+    return min(fit, key=lambda base: (MANY_LANGUAGES in base.languages, base.parameters), default=None)
 
 
 def _find_folder(name: str) -> Path | None:
