@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False  # type checkers take it for true; `typing` takes longer to import than all of this module
 
 if TYPE_CHECKING:
+    from loratory.api.bases import bases, get_base, suggest_base
     from loratory.api.classifier import Classifier
     from loratory.api.evaluations import Evaluation, StressResult, StressRow
     from loratory.api.exports import Export, export
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from loratory.specs.spec import Spec
 
 _MODULES = {  # module -> the public names in it
+    "loratory.api.bases": ("bases", "get_base", "suggest_base"),
     "loratory.api.classifier": ("Classifier",),
     "loratory.api.evaluations": ("Evaluation", "StressResult", "StressRow"),
     "loratory.api.exports": ("Export", "export"),
@@ -121,10 +123,12 @@ __all__ = [
     "Verdict",
     "WrittenSpec",
     "__version__",
+    "bases",
     "check",
     "evaluate",
     "export",
     "gate",
+    "get_base",
     "init",
     "load",
     "open_registry",
@@ -137,6 +141,7 @@ __all__ = [
     "run",
     "serve",
     "stress",
+    "suggest_base",
 ]
 
 if not TYPE_CHECKING:

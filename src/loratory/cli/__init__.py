@@ -13,6 +13,7 @@ import typer
 
 from loratory.cli import (
     audit,
+    bases,
     check,
     discover,
     doctor,
@@ -75,6 +76,7 @@ app = typer.Typer(
 )
 VERBS = (  # in the order in which a newcomer meets them
     recipes,
+    bases,
     init,
     check,
     run,
