@@ -189,6 +189,7 @@ def _check_languages(measured: _Measured) -> tuple[BaseFinding, tuple[str, ...]]
 
 def _check_pieces(measured: _Measured) -> BaseFinding | None:
     """How far the words are cut; None where the texts have no words of Latin letters."""
+    unfit = measured.languages["bases"][measured.base.name]["unfit"]  # then the language says it already
     languages = [one["language"] for one in measured.languages["found"]]
     if not all(name in FUNCTION_WORDS for name in languages):
         return None
@@ -200,7 +201,7 @@ def _check_pieces(measured: _Measured) -> BaseFinding | None:
         f"{measured.base.name} makes {pieces:.2f} tokens of a word, and {usual:.2f} of an everyday word it knows",
         len(texts),
         f"unfit from {UNRECOGNISED_PIECES_RATIO} times as many",
-        "a larger vocabulary" if pieces >= UNRECOGNISED_PIECES_RATIO * usual else None,
+        "a larger vocabulary" if pieces >= UNRECOGNISED_PIECES_RATIO * usual and not unfit else None,
     )
 
 
