@@ -152,6 +152,12 @@ def test_long_texts_ask_for_a_longer_window_and_a_few_do_not() -> None:
     assert suggest_for([long] + ENGLISH * 20).keeps  # 1 of 81
 
 
+def test_texts_beyond_every_window_ask_for_the_longest_one() -> None:
+    found = suggest_for([" ".join(ENGLISH * 250)] * 4)  # about 12,000 tokens
+    assert found.suggested == "answerdotai/ModernBERT-base"
+    assert [what.startswith("a window of 1") for what in found.unmet] == [True]
+
+
 def test_what_no_base_of_the_catalogue_has_is_said() -> None:
     found = suggest_for([" ".join(GERMAN * 30)] * 10)
     assert found.suggested == MULTILINGUAL_BASE
