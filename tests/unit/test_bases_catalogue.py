@@ -67,7 +67,7 @@ def suggest_for_names(lower: bool) -> BaseSuggestion:
     return suggest_base("minilm", Dataset.of(Tag(labels=("PERSON",)), examples))
 
 
-def asked_for(found: BaseSuggestion) -> dict[str, str]:
+def list_needs(found: BaseSuggestion) -> dict[str, str]:
     return {one.about: one.asks_for for one in found.findings if one.asks_for}
 
 
@@ -129,7 +129,7 @@ def test_the_smallest_base_with_all_needs_is_chosen(needs: dict[str, Any], name:
 def test_english_texts_keep_the_default_base() -> None:
     found = suggest_for(ENGLISH)
     assert found.keeps
-    assert asked_for(found) == {}
+    assert list_needs(found) == {}
     assert "nothing in the texts asks" in format_suggestion(found)[0]
 
 
@@ -137,20 +137,26 @@ def test_english_texts_keep_the_default_base() -> None:
 def test_another_language_asks_for_a_base_that_knows_it(texts: Sequence[str], language: str) -> None:
     found = suggest_for(texts)
     assert found.suggested == MULTILINGUAL_BASE
-    assert language in asked_for(found)["language"]
+    assert list_needs(found) == {"language": f"a base of {language}"}
     assert all(one.texts == len(texts) and one.threshold for one in found.findings)
 
 
 def test_texts_of_two_languages_ask_for_a_base_of_both() -> None:
     found = suggest_for([*ENGLISH, *GERMAN])
-    assert (found.suggested, asked_for(found)["language"]) == (MULTILINGUAL_BASE, "a base of German")
+    assert (found.suggested, list_needs(found)["language"]) == (MULTILINGUAL_BASE, "a base of German")
 
 
 def test_long_texts_ask_for_a_longer_window_and_a_few_do_not() -> None:
     long = " ".join(ENGLISH * 20)  # about 1,000 tokens
     found = suggest_for([long] * 10 + ENGLISH)
-    assert (found.suggested, list(asked_for(found))) == ("answerdotai/ModernBERT-base", ["length"])
+    assert (found.suggested, list(list_needs(found))) == ("answerdotai/ModernBERT-base", ["length"])
     assert suggest_for([long] + ENGLISH * 20).keeps  # 1 of 81
+
+
+def test_texts_beyond_every_window_ask_for_the_longest_one() -> None:
+    found = suggest_for([" ".join(ENGLISH * 250)] * 4)  # about 12,000 tokens
+    assert found.suggested == "answerdotai/ModernBERT-base"
+    assert [what.startswith("a window of 1") for what in found.unmet] == [True]
 
 
 def test_what_no_base_of_the_catalogue_has_is_said() -> None:
@@ -162,7 +168,7 @@ def test_what_no_base_of_the_catalogue_has_is_said() -> None:
 
 def test_capital_letters_that_tell_the_spans_ask_for_a_cased_base() -> None:
     found = suggest_for_names(lower=False)
-    assert (found.suggested, asked_for(found)) == ("google-bert/bert-base-cased", {"case": "a cased base"})
+    assert (found.suggested, list_needs(found)) == ("google-bert/bert-base-cased", {"case": "a cased base"})
 
 
 def test_spans_in_small_letters_ask_for_nothing() -> None:

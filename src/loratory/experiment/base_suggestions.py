@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from loratory.backbones.loading.base_catalogue import CatalogueBase, choose_catalogue_base
+from loratory.backbones.loading.base_catalogue import CatalogueBase, choose_catalogue_base, read_catalogue
 from loratory.backbones.loading.bases import Base, resolve_base
 from loratory.backbones.loading.tokenizers import FastTokenizer
 from loratory.data.dataset import Dataset
@@ -54,7 +54,8 @@ class BaseNeeds:
     kind: str
     languages: tuple[str, ...] = ()
     cased: bool = False
-    window: int | None = None
+    window: int | None = None  # tokens; None: the present one is long enough
+    present_window: int = 0  # of the measured base
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def suggest_base(name: str, train: Dataset, languages: Mapping[str, Any] | None 
         needs = replace(needs, cased=case is not None and case.asks_for is not None)
         findings += [case] if case else []
     length, window = _check_length(measured, reads_windows=isinstance(task, Spanned))
-    return _choose(name, tuple([*findings, length]), replace(needs, window=window))
+    return _choose(name, tuple([*findings, length]), replace(needs, window=window, present_window=tokenizer.max_length))
 
 
 def read_texts(examples: Dataset) -> tuple[str, ...]:
@@ -150,7 +151,11 @@ def _choose(name: str, findings: tuple[BaseFinding, ...], needs: BaseNeeds) -> B
         return BaseSuggestion(name, name, findings)
     steps: list[tuple[BaseNeeds, tuple[str, ...]]] = [(needs, ())]
     if needs.window:
-        steps.append((replace(needs, window=None), (f"a window of {needs.window:,} tokens",)))
+        missed = (f"a window of {needs.window:,} tokens",)
+        steps += [
+            (replace(needs, window=window), missed) for window in _list_windows(needs.present_window, needs.window)
+        ]
+        steps.append((replace(needs, window=None), missed))
     if needs.cased:
         unmet = (*steps[-1][1], "capital letters")
         steps.append((replace(steps[-1][0], cased=False), unmet))
@@ -159,6 +164,12 @@ def _choose(name: str, findings: tuple[BaseFinding, ...], needs: BaseNeeds) -> B
         if found is not None and found.name != name:
             return BaseSuggestion(name, found.name, findings, unmet)
     return BaseSuggestion(name, None, findings)
+
+
+def _list_windows(above: int, below: int) -> list[int]:
+    """The windows of the catalogue between both, the longest first."""
+    known = {base.window for base in read_catalogue() if base.window is not None}
+    return sorted((window for window in known if above < window < below), reverse=True)
 
 
 def _check_task(measured: _Measured, generates: bool) -> BaseFinding:
@@ -189,6 +200,7 @@ def _check_languages(measured: _Measured) -> tuple[BaseFinding, tuple[str, ...]]
 
 def _check_pieces(measured: _Measured) -> BaseFinding | None:
     """How far the words are cut; None where the texts have no words of Latin letters."""
+    unfit = measured.languages["bases"][measured.base.name]["unfit"]  # then the language says it already
     languages = [one["language"] for one in measured.languages["found"]]
     if not all(name in FUNCTION_WORDS for name in languages):
         return None
@@ -200,7 +212,7 @@ def _check_pieces(measured: _Measured) -> BaseFinding | None:
         f"{measured.base.name} makes {pieces:.2f} tokens of a word, and {usual:.2f} of an everyday word it knows",
         len(texts),
         f"unfit from {UNRECOGNISED_PIECES_RATIO} times as many",
-        "a larger vocabulary" if pieces >= UNRECOGNISED_PIECES_RATIO * usual else None,
+        "a larger vocabulary" if pieces >= UNRECOGNISED_PIECES_RATIO * usual and not unfit else None,
     )
 
 
