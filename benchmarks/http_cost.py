@@ -88,7 +88,7 @@ def serve_ours(port: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         spec = ServerSpec.model_validate({"audit": Path(folder) / "audit.jsonl", "port": port})
         registry = ServiceRegistry({"intents": Service("intents", (stage,), None)}, {}, None)
-        server = Server(spec, registry, Engine(), lambda name, path: registry["intents"])
+        server = Server(spec, registry, Engine(), lambda name, path: next(iter(registry)))
         sys.setswitchinterval(THREAD_SWITCH_SECONDS)
         ServerProcess(create_app(server, None), server, lambda line: None).run([bind_socket("127.0.0.1", port)])
 

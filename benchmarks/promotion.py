@@ -67,7 +67,8 @@ def first_crossing(log_factors: list[Floats], weights: tuple[float, ...], alpha:
     wealth = np.stack([share + np.cumsum(one, axis=1) for share, one in zip(shares, log_factors, strict=True)])
     most = wealth.max(axis=0)
     reached = most + np.log(np.exp(wealth - most).sum(axis=0)) >= -np.log(alpha)
-    return np.where(reached.any(axis=1), reached.argmax(axis=1) + 1, reached.shape[1] + 1)
+    first: NDArray[np.int64] = np.where(reached.any(axis=1), reached.argmax(axis=1) + 1, reached.shape[1] + 1)
+    return first
 
 
 def decide(values: Floats, margin: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -128,7 +129,7 @@ def measure_rate(rate: float, worlds: int, chance: np.random.Generator) -> dict[
     for start in range(0, worlds, 100):
         events = (chance.random((min(100, worlds - start), REQUESTS)) < rate).astype(float)
         rates = [min(LIMIT * ratio, (1 + LIMIT) / 2) for ratio in RATE_RATIOS]
-        factors = [np.where(events > 0, np.log(one / LIMIT), np.log((1 - one) / (1 - LIMIT))) for one in rates]
+        factors = [events * np.log(one / LIMIT) + (1 - events) * np.log((1 - one) / (1 - LIMIT)) for one in rates]
         first = first_crossing(factors, (1.0,) * len(rates), GUARD_ALPHA)
         if start == 0:
             guard = RateGuard(LIMIT, GUARD_ALPHA)

@@ -50,7 +50,7 @@ def read_results(
 
     `facts["ladder"]` is a list of {name, regime, base, fine_tuned, stress}. Raises ArtifactError.
     """
-    ladder: Sequence[Mapping[str, JSON]] = facts["ladder"]  # type: ignore[assignment]
+    ladder: Sequence[Mapping[str, JSON]] = facts["ladder"]
     made = []
     for row in ladder:
         name = str(row["name"])
@@ -58,7 +58,7 @@ def read_results(
             continue
         parts = {part: read_rows(store, evidence[name][part]) for part in PARTS}
         fit = Fit(0, parts["validation"], parts["test"], 0.0)
-        stress: Sequence[Mapping[str, JSON]] = row.get("stress") or ()  # type: ignore[assignment]
+        stress: Sequence[Mapping[str, JSON]] = row.get("stress") or ()
         base = None if row["base"] is None else str(row["base"])
         size = ParameterCount(0, 0)
         made.append(

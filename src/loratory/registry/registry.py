@@ -136,7 +136,7 @@ class Registry:
                 remedy="loratory register RUN",
             )
         aliases = self._read_aliases(connection, name)
-        version = int(ref) if ref.isdigit() else aliases.get(ref)
+        version = int(ref) if ref.isdigit() else aliases.get(ref, 0)
         if version not in versions:
             known = [*(str(one) for one in sorted(versions)), *aliases]
             raise ArtifactError(
