@@ -164,13 +164,13 @@ async def ask(port: int, request: bytes, count: int, clients: int) -> float:
     loop = asyncio.get_running_loop()
     made = [await loop.create_connection(Connection, "127.0.0.1", port) for _ in range(clients)]
 
-    async def keep_asking(connection: Any, number: int) -> None:
+    async def keep_sending(connection: Any, number: int) -> None:
         for _ in range(number):
             status, body = await connection.ask(request)
             assert status == 200, body
 
     started = time.perf_counter()
-    await asyncio.gather(*(keep_asking(connection, count // clients) for _, connection in made))
+    await asyncio.gather(*(keep_sending(connection, count // clients) for _, connection in made))
     seconds = time.perf_counter() - started
     for transport, _ in made:
         transport.close()
