@@ -37,7 +37,7 @@ TEXTS = (
     "我的卡被锁住了 please",
     "a\u0000b\tc\u200bd\u00ade \ufffd",
     "[SEP] card [MASK] 12,345.67 €",
-    "ℌ𝔢𝔩𝔭 Іоgіn İstanbul ﬁne",
+    "\u210c\U0001d522\U0001d529\U0001d52d \u0406\u043eg\u0456n \u0130stanbul \ufb01ne",
     "word" * 40 + " end",
 )
 
@@ -118,6 +118,12 @@ FAMILY_CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 
 
+def spread_weight(weight: torch.Tensor) -> None:
+    """Random values of a spread at which states differ from text to text."""
+    with torch.no_grad():
+        weight.copy_(torch.randn_like(weight) * 0.2 if weight.ndim > 1 else weight + torch.randn_like(weight) / 9)
+
+
 class TinyClassifier:
     """A small encoder with random weights, the embedded base's tokenizer, and a head."""
 
@@ -130,7 +136,9 @@ class TinyClassifier:
         self.model = self._build_model()
         self.head = PooledHead(32, len(LABELS), plan.pooling)
         for weight in [*self.model.parameters(), self.head.prototypes, self.head.bias]:
-            torch.nn.init.normal_(weight, std=0.2) if weight.ndim > 1 else weight.data.add_(torch.randn_like(weight) / 9)
+            torch.nn.init.normal_(weight, std=0.2) if weight.ndim > 1 else weight.data.add_(
+                torch.randn_like(weight) / 9
+            )
         self.model.eval().requires_grad_(False)
         self.head.requires_grad_(False)
 
@@ -207,6 +215,11 @@ class TinyClassifier:
         merged = folder / "merged"
         self.model.save_pretrained(merged)
         self._write_tokenizer(merged)
+        self._write_base(folder)
+        names = {"id2label": {str(place): label for place, label in enumerate(LABELS)}}
+        (merged / "labels.json").write_text(json.dumps(names), encoding="utf-8")
+        if self.plan.point:
+            (folder / "operating.json").write_text(json.dumps(self.plan.point), encoding="utf-8")
         if self.plan.head == "pooled":
             save_file({n: t.contiguous() for n, t in self.head.state_dict().items()}, merged / "head.safetensors")
             facts = {"kind": "pooled", "pooling": self.plan.pooling, "max_tokens": MAX_TOKENS, "long": "head"}
@@ -218,6 +231,16 @@ class TinyClassifier:
             "head": head,
             "config": "merged/config.json",
         }
+
+    def _write_base(self, folder: Path) -> None:
+        """base_3/: the weights as they would be without an adapter on queries and values."""
+        tensors = {name: t.clone() for name, t in self.model.state_dict().items()}
+        made = torch.Generator().manual_seed(5)
+        for name, tensor in tensors.items():
+            if name.endswith(("query.weight", "value.weight", "q_lin.weight", "v_lin.weight")):
+                tensors[name] = tensor - 0.1 * torch.randn(tensor.shape, generator=made)
+        (folder / f"base_{len(LABELS)}").mkdir()
+        save_file(tensors, folder / f"base_{len(LABELS)}" / "model.safetensors", metadata={"format": "pt"})
 
     def _write_tokenizer(self, folder: Path) -> None:
         self.tokenizer.save_pretrained(folder)
