@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from loratory.api.runs import CheckResult, Recipe, WrittenSpec, check, init, open_run, read_spec, recipes, run
     from loratory.api.scores import Score
     from loratory.api.servers import RunningServer, serve
+    from loratory.api.verification import VerifiedExport, verify
     from loratory.errors import (
         ArtifactError,
         BaseModelError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         LoratoryError,
         MissingExtra,
         OutOfMemory,
+        ParityError,
         RunInterrupted,
         ServerError,
         SpecError,
@@ -66,6 +68,7 @@ _MODULES = {  # module -> the public names in it
     ),
     "loratory.api.scores": ("Score",),
     "loratory.api.servers": ("RunningServer", "serve"),
+    "loratory.api.verification": ("VerifiedExport", "verify"),
     "loratory.errors": (
         "ArtifactError",
         "BaseModelError",
@@ -74,6 +77,7 @@ _MODULES = {  # module -> the public names in it
         "LoratoryError",
         "MissingExtra",
         "OutOfMemory",
+        "ParityError",
         "RunInterrupted",
         "ServerError",
         "SpecError",
@@ -102,6 +106,7 @@ __all__ = [
     "MissingExtra",
     "Model",
     "OutOfMemory",
+    "ParityError",
     "Prediction",
     "Recipe",
     "Run",
@@ -117,6 +122,7 @@ __all__ = [
     "TrainingDiverged",
     "UnsupportedTask",
     "Verdict",
+    "VerifiedExport",
     "WrittenSpec",
     "__version__",
     "check",
@@ -130,6 +136,7 @@ __all__ = [
     "run",
     "serve",
     "stress",
+    "verify",
 ]
 
 if not TYPE_CHECKING:

@@ -226,11 +226,13 @@ class Model:
         named = NamedColumns(others=columns)
         return stress_folder(self.source, self.contender, data, named, progress, options)
 
-    def export(self, output: str | Path, *, layout: str = "stock", options: Mapping[str, Any] | None = None) -> Export:
+    def export(
+        self, output: str | Path, *, to: str | Sequence[str] = "peft", options: Mapping[str, Any] | None = None
+    ) -> Export:
         """Write the model in a form that other programs open. See `loratory.export`."""
         from loratory.api.exports import export
 
-        return export(self.folder, output, layout=layout, options=options)
+        return export(self.folder, output, to=to, options=options)
 
     def __repr__(self) -> str:
         return f"<Model {self.contender!r} of {self.source}>"

@@ -206,14 +206,14 @@ class Run:
         self,
         output: str | Path,
         *,
-        layout: str = "stock",
+        to: str | Sequence[str] = "peft",
         contender: str | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> Export:
         """Write a contender in a form that other programs open; as `loratory.export`."""
         from loratory.api.exports import export
 
-        return export(self.folder, output, layout=layout, contender=contender, options=options)
+        return export(self.folder, output, to=to, contender=contender, options=options)
 
     def to_dict(self) -> dict[str, Any]:
         """The whole evidence as plain data: ladder.json."""

@@ -1,0 +1,69 @@
+"""The test rows of a run beside the answers that a fit gave to them: what a rounded form is weighed on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loratory.artifacts.manifests import Artifact
+from loratory.data.splitting import ledger
+from loratory.experiment.golden_sources import read_test_part
+from loratory.experiment.run_context import read_outcome_if_listed
+from loratory.experiment.steps.measure import TEST_PREDICTIONS_FILE, align_outcome
+from loratory.exporting.certificates.accuracy import AccuracyEvidence
+from loratory.exporting.certificates.model_facts import ModelFacts
+from loratory.protocols import Example, Labelled, Prediction
+from loratory.protocols.exporters import StageOutputs
+from loratory.specs.evidence import EvidenceSpec
+from loratory.specs.yaml_files import load_yaml
+
+
+def load_evidence(run: Path, artifact: Artifact, model: ModelFacts, margin: float | None) -> AccuracyEvidence | None:
+    """None where the fit was not measured on the run's test split. Raises ArtifactError for rows of another one."""
+    outcome = read_outcome_if_listed(artifact.folder, TEST_PREDICTIONS_FILE)
+    if outcome is None:
+        return None
+    test = read_test_part(run)
+    outcome = align_outcome(outcome, test)
+    spec = read_evidence_spec(run)
+    return AccuracyEvidence(
+        task=test.task,
+        examples=test.examples,
+        counts=outcome.counts,
+        texts=test.texts,
+        read=make_reader(test.task, model.labels),
+        margin=spec.margin if margin is None else margin,
+        confidence=spec.confidence,
+        resamples=spec.resamples,
+        seed=spec.seed,
+    )
+
+
+def make_reader(task: Any, labels: tuple[str, ...]) -> Any:
+    """A function from an example and a form's outputs to the prediction that is scored."""
+
+    def read(example: Example, found: StageOutputs) -> Prediction:
+        if isinstance(task, Labelled) and found.probabilities is not None:
+            odds: Mapping[str, float] = dict(zip(labels, np.asarray(found.probabilities).tolist(), strict=True))
+            return Prediction(found.answer, {"/label": odds}, None if found.answer is not None else "abstained")
+        return Prediction(found.answer, reason=None if found.answer is not None else "abstained")
+
+    return read
+
+
+def read_evidence_spec(run: Path) -> EvidenceSpec:
+    """`evidence:` of the run's own spec."""
+    values, _ = load_yaml(run / "spec.lock.yaml")
+    return EvidenceSpec.model_validate(values.get("evidence") or {})
+
+
+def record_evidence_read(run: Path, contender: str, formats: tuple[str, ...]) -> None:
+    """Note in the ledger that the test split was looked at again: a form was chosen by it."""
+    test = read_test_part(run)
+    values, _ = load_yaml(run / "spec.lock.yaml")
+    names = frozenset(f"export:{contender}:{name}" for name in formats)
+    reader = ledger.TestReader(str(values["name"]), str(run.resolve()), f"export: {', '.join(formats)}", names)
+    ledger.record_read(reader, ledger.compute_row_keys(test.texts))

@@ -1,0 +1,112 @@
+"""The goldens of a certificate asked of a running server: what is served is what was certified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import Any, Protocol
+from collections.abc import Iterator
+
+import numpy as np
+
+from loratory.data.task_inputs import InputFormat
+from loratory.errors import UnsupportedTask
+from loratory.experiment.inference.remote import RemoteAnswerer, open_remote
+from loratory.exporting.certificates.certificate import Certificate
+from loratory.exporting.certificates.goldens import Golden, GoldenSet
+from loratory.exporting.certificates.certificate import make_parity_error
+from loratory.exporting.certificates.measurement import find_divergence, measure_form
+from loratory.exporting.certificates.tolerances import TOLERANCES
+from loratory.protocols import Input, Prediction
+from loratory.protocols.exporters import StageOutputs
+
+
+class ServerDialect(Protocol):
+    """A way of asking a server for answers to texts."""
+
+    def ask(self, texts: Sequence[str]) -> list[Prediction]:
+        """A prediction for each text, in one request; raises ServerError."""
+
+
+@contextmanager
+def open_loratory_dialect(url: str, task: str | None) -> Iterator[ServerDialect]:
+    """POST /v1/tasks/{task}/predict of our own server."""
+    with open_remote(url, task) as remote:
+        yield _LoratoryDialect(remote)
+
+
+Opener = Callable[[str, "str | None"], AbstractContextManager[ServerDialect]]
+DIALECTS: Mapping[str, Opener] = {"loratory": open_loratory_dialect}
+
+
+class _LoratoryDialect:
+    def __init__(self, remote: RemoteAnswerer) -> None:
+        self._remote = remote
+        self._format = InputFormat.from_task(remote.task)
+
+    def ask(self, texts: Sequence[str]) -> list[Prediction]:
+        inputs: list[Input] = [self._format.parse_input(text, "a golden") for text in texts]
+        return [prediction for _, prediction, _ in self._remote.answer_all(inputs)]
+
+
+class ServedModel:
+    """A server as a form: probabilities and answers of texts, and no stage before them."""
+
+    def __init__(self, dialect: ServerDialect, labels: Sequence[str]) -> None:
+        self._dialect, self._labels = dialect, labels
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the L outputs."""
+        return tuple(self._labels)
+
+    def run_stages(self, texts: Sequence[str]) -> list[StageOutputs]:
+        """The texts in one request."""
+        return [self._read(one) for one in self._dialect.ask(texts)] if texts else []
+
+    def _read(self, prediction: Prediction) -> StageOutputs:
+        odds = prediction.probabilities.get("/label")
+        shares = None
+        if odds is not None and set(odds) == set(self._labels):
+            shares = np.array([odds[label] for label in self._labels], dtype=np.float64)
+        return StageOutputs(probabilities=shares, answer=prediction.answer, has_answer=True)
+
+
+def verify_server(
+    url: str, task: str | None, certificate: Certificate, goldens: GoldenSet, dialect: str = "loratory"
+) -> dict[str, Any]:
+    """What was measured of a server; raises ParityError where it does not answer as the fit, ServerError."""
+    if certificate.model.get("head") == "writer":
+        raise UnsupportedTask(
+            "goldens of a model that writes hold prompts and tokens, which a task's route does not take",
+            where="--url",
+            allowed="a folder whose fit labels texts or spans",
+        )
+    labelled = certificate.model["task"].get("kind") != "tag"
+    asked = _keep_askable(goldens, labelled)
+    with DIALECTS[dialect](url, task) as opened:
+        measured = measure_form(ServedModel(opened, certificate.model["labels"]), asked)
+    if (found := find_divergence(measured, TOLERANCES["exact"])) is not None:
+        raise make_parity_error(found.stage, found.problem, url, remedy="serve the fit that the folder was exported from")
+    return {
+        "passed": True,
+        "url": url,
+        "format": certificate.format,
+        "certificate": certificate.digest,
+        "asked": len(asked.goldens),
+        "left_out": len(goldens.goldens) - len(asked.goldens),
+        "measured": measured.to_dict(),
+    }
+
+
+def _keep_askable(goldens: GoldenSet, labelled: bool) -> GoldenSet:
+    """Goldens with a text: a server refuses an empty one by its schema. Spans have no probabilities of a text."""
+    kept = [one if labelled else _drop_probabilities(one) for one in goldens.goldens if one.text]
+    ids = {one.id for one in kept}
+    batches = {name: tuple(one for one in members if one in ids) for name, members in goldens.batches.items()}
+    return GoldenSet(tuple(kept), {name: members for name, members in batches.items() if members})
+
+
+def _drop_probabilities(golden: Golden) -> Golden:
+    return replace(golden, probabilities=None, rows=1)

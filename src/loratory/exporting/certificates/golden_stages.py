@@ -1,0 +1,156 @@
+"""What the fit itself makes of the golden texts, stage by stage, through the code that measured and serves it.
+
+Shapes: T tokens, D width, L outputs, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from loratory.backbones.forward.activation_cache import pool_states
+from loratory.backbones.forward.execution import run_locally
+from loratory.data.task_inputs import InputFormat
+from loratory.exporting.certificates.adversarial_texts import fill_window
+from loratory.exporting.certificates.checksums import Floats, compute_checksum
+from loratory.exporting.certificates.golden_texts import GoldenText
+from loratory.exporting.certificates.goldens import Golden, GoldenSet, NextTokens
+from loratory.exporting.certificates.model_facts import unwrap
+from loratory.predictors.calibrated import OperatingPoint, apply_temperature
+from loratory.predictors.decoder import Decoder
+from loratory.predictors.encoder import Encoder
+from loratory.predictors.heads import PooledHead
+from loratory.protocols import EncodeRequest, Input, Prediction, Predictor, ScoreRequest, TokenIds, require_causal
+
+NEXT_TOKENS = 20
+MAX_WRITER_TEXTS = 48  # golden texts of a model that writes: each is a whole prompt
+
+
+def compute_goldens(predictor: Predictor, texts: Sequence[GoldenText]) -> GoldenSet:
+    """Every stage of every text, computed by the fit: one text at a time, in full precision.
+
+    Raises UnsupportedTask for a fit that is no neural network.
+    """
+    inner, point = unwrap(predictor)
+    if isinstance(inner, Decoder):
+        return GoldenSet.of(_compute_writer_goldens(inner, texts))
+    assert isinstance(inner, Encoder)
+    return GoldenSet.of(_compute_encoder_goldens(predictor, inner, point or OperatingPoint(), texts))
+
+
+def make_input(predictor: Predictor, one: GoldenText) -> Input:
+    """The task's input of a golden text."""
+    return one.input or InputFormat.from_task(predictor.task).parse_input(one.text, one.id)
+
+
+# ---- encoders
+def _compute_encoder_goldens(
+    predictor: Predictor, encoder: Encoder, point: OperatingPoint, texts: Sequence[GoldenText]
+) -> list[Golden]:
+    tokenizer = encoder.network.backbone.tokenizer
+    filled = fill_window(encoder.max_row_tokens, lambda text: tokenizer.count_tokens([text])[0])
+    every = [*texts, *(GoldenText(f"adversarial-{name}", "adversarial", text) for name, text in filled.items())]
+    inputs = [make_input(predictor, one) for one in every]
+    rows = encoder.encode_rows(inputs)
+    outputs = run_locally([EncodeRequest(encoder.network, mine[0][0]) for mine in rows])
+    predictions = predictor.predict(inputs, run_locally)
+    made = []
+    for text, mine, output, prediction in zip(every, rows, outputs, predictions, strict=True):
+        if _reads_both_ends(encoder, text.text):
+            continue  # no other tokenizer joins two parts of a text
+        made.append(_make_golden(encoder, point, text, mine[0][0], (len(mine), output, prediction)))
+    return made
+
+
+def _reads_both_ends(encoder: Encoder, text: str) -> bool:
+    if encoder.long_text_mode != "ends" or encoder.row_overlap:
+        return False
+    return encoder.network.backbone.tokenizer.count_tokens([text])[0] > encoder.max_row_tokens
+
+
+def _make_golden(
+    encoder: Encoder,
+    point: OperatingPoint,
+    text: GoldenText,
+    ids: TokenIds,
+    outcome: tuple[int, torch.Tensor, Prediction],
+) -> Golden:
+    row_count, output, prediction = outcome
+    states, head = encoder.network.backbone.compute_hidden_states(ids, encoder.network.adapter), encoder.network.head
+    logits = output.double().numpy()
+    pooled = None
+    if isinstance(head, PooledHead):
+        mask = torch.ones(1, len(ids), dtype=torch.long)
+        pooled = compute_checksum(pool_states(states[-1][None], mask, head.pooling)[0].double().numpy())
+    return Golden(
+        text.id,
+        text.kind,
+        text.text,
+        text.label,
+        ids,
+        tuple(compute_checksum(layer.double().numpy()) for layer in states),
+        pooled,
+        logits,
+        compute_probabilities(logits, point.temperature),
+        prediction.answer,
+        prediction.reason == "abstained",
+        row_count,
+    )
+
+
+def compute_probabilities(logits: Floats, temperature: float) -> Floats:
+    """Probabilities of logits float[..., L], tempered as an operating point does it."""
+    flat = np.atleast_2d(logits)
+    shares = np.exp(flat - flat.max(-1, keepdims=True))
+    return apply_temperature(shares / shares.sum(-1, keepdims=True), temperature).reshape(logits.shape)
+
+
+# ---- models that write
+def _compute_writer_goldens(decoder: Decoder, texts: Sequence[GoldenText]) -> list[Golden]:
+    chosen = _choose_writer_texts(texts)
+    inputs = [make_input(decoder, one) for one in chosen]
+    predictions = decoder.predict(inputs, run_locally)
+    made = []
+    for text, input, prediction in zip(chosen, inputs, predictions, strict=True):
+        if prediction.reason == "long":
+            continue
+        ids = decoder.encode_prompt(input)
+        prompt = decoder.network.backbone.tokenizer.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+        made.append(
+            Golden(
+                text.id,
+                text.kind,
+                text.text,
+                text.label,
+                ids,
+                (),
+                None,
+                None,
+                None,
+                prediction.answer,
+                prediction.reason == "abstained",
+                prompt=prompt,
+                next=_score_next(decoder, ids),
+            )
+        )
+    return made
+
+
+def _choose_writer_texts(texts: Sequence[GoldenText]) -> list[GoldenText]:
+    """All that we wrote, and as many test texts as there is time for."""
+    tests = [one for one in texts if one.kind == "test"]
+    written = [one for one in texts if one.kind != "test"]
+    room = max(MAX_WRITER_TEXTS - len(written), 12)
+    step = max(len(tests) // room, 1)
+    return [*tests[::step][:room], *written]
+
+
+def _score_next(decoder: Decoder, prompt: TokenIds) -> NextTokens:
+    """The likeliest tokens behind a prompt, by the fit's own scores of every token of the vocabulary."""
+    backbone = require_causal(decoder.network.backbone)
+    size = int(backbone.config.vocab_size)
+    (scores,) = run_locally([ScoreRequest(decoder.network, prompt, tuple((token,) for token in range(size)))])
+    best = torch.topk(scores, min(NEXT_TOKENS, size))
+    return NextTokens(tuple(best.indices.tolist()), tuple(best.values.tolist()))
