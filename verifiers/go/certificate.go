@@ -62,6 +62,7 @@ type ModelFacts struct {
 	MaxTokens      int             `json:"max_tokens"`
 	PadID          int             `json:"pad_id"`
 	Pooling        string          `json:"pooling"`
+	HasSpanRules   bool            `json:"has_span_rules"`
 	Files          struct {
 		Model     string  `json:"model"`
 		Tokenizer string  `json:"tokenizer"`

@@ -7,6 +7,8 @@ import (
 	"sync"
 )
 
+const minGoldens, minBatches = 8, 2 // fewer prove nothing, whoever wrote the certificate
+
 // outputs are what this program makes of one text.
 type outputs struct {
 	tokens        []int
@@ -53,8 +55,8 @@ func verify(folder string) (*Certificate, *Comparison, error) {
 
 func checkCounts(certificate *Certificate, goldens, batches []*Golden, to *Comparison) {
 	claimed := certificate.Goldens
-	if len(goldens) == 0 {
-		to.addProblem(stageDigest, "there are no goldens, so nothing is proven")
+	if len(goldens) < minGoldens || len(batches) < minBatches {
+		to.addProblem(stageDigest, "%d goldens in %d batches prove nothing", len(goldens), len(batches))
 	}
 	if len(goldens) != claimed.Count || len(batches) != claimed.Batches {
 		to.addProblem(stageDigest, "%d goldens and %d batches, and the certificate counts %d and %d",

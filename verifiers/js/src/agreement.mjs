@@ -5,6 +5,18 @@ import { dirname, join } from "node:path/posix";
 import { readOptional } from "./certificate.mjs";
 import { decides } from "./operating_point.mjs";
 
+const STAGE_OF = { // where an answer goes wrong when a reader is told something else
+  max_tokens: "tokens",
+  pad_id: "tokens",
+  pooling: "pooled",
+  head: "logits",
+  temperature: "probabilities",
+  labels: "labels",
+  task: "labels",
+  operating_point: "answer",
+  scope: "answer",
+};
+
 /** Note every disagreement at the stage that it would spoil. */
 export function checkAgreement(folder, model, to) {
   const { facts, tokenizer, config } = model;
@@ -21,6 +33,21 @@ export function checkAgreement(folder, model, to) {
   }
   for (const name of ["config.json", "labels.json"]) checkLabels(name, readOptional(folder, join(beside, name)), facts, to);
   checkPoint(readOptional(folder, "operating.json"), facts, to);
+  for (const [key, stage] of Object.entries(STAGE_OF)) {
+    if (key in model.ownFacts && key in facts && !agree(model.ownFacts[key], facts[key])) {
+      to.addProblem(stage, `the graph says another ${key} than the certificate`);
+    }
+  }
+}
+
+/** Equal, numbers to six digits. */
+function agree(found, expected) {
+  if (typeof found === "number" && typeof expected === "number") {
+    return Math.abs(found - expected) <= 1e-6 * Math.max(1, Math.abs(expected));
+  }
+  if (found === null || expected === null || typeof found !== "object" || typeof expected !== "object") return found === expected;
+  const keys = Object.keys(found);
+  return keys.length === Object.keys(expected).length && keys.every((key) => key in expected && agree(found[key], expected[key]));
 }
 
 function checkLabels(name, file, facts, to) {

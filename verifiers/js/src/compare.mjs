@@ -1,16 +1,17 @@
 // Every stage of every golden beside what was recomputed.
 
 import { argmax, chooseLabel, decides } from "./operating_point.mjs";
-import { quantile } from "./stages.mjs";
+import { nameLayer, quantile } from "./stages.mjs";
 import { MAX_MARGIN, TOLERANCES } from "./tolerances.mjs";
 
 /** Compare one golden with the ids and the outputs that this program makes of it. */
 export function compareGolden(golden, ids, made, facts, limits, to) {
   to.addGolden("tokens", golden.id, ids.length === golden.tokens.length && ids.every((id, at) => id === golden.tokens[at]));
   const expected = { logits: toRows(golden.logits), probabilities: toRows(golden.probabilities) };
+  compareStates(golden, made, limits, to);
   if (expected.probabilities === null) return;
   if (made.logits !== null && expected.logits !== null) {
-    to.addNumber("logits", golden.id, compareRows(expected.logits, made.logits, (e, f) => Math.abs(e - f) / Math.max(1, Math.abs(e))), limits.logit);
+    to.addNumber("logits", golden.id, compareRows(expected.logits, made.logits, relativeDifference), limits.states);
   }
   const dp = compareRows(expected.probabilities, made.probabilities, (e, f) => Math.abs(e - f));
   to.addNumber("probabilities", golden.id, dp, limits.probability);
@@ -18,6 +19,25 @@ export function compareGolden(golden, ids, made, facts, limits, to) {
   if (dp === Infinity) return;
   compareLabels(golden, expected.probabilities, made, facts, limits, to);
   compareAnswer(golden, expected.probabilities, made, facts, limits, to);
+}
+
+function compareStates(golden, made, limits, to) {
+  if (made.layers && golden.layers) {
+    if (made.layers.length !== golden.layers.length) {
+      const place = Math.min(made.layers.length, golden.layers.length);
+      to.addProblem(nameLayer(place), `the graph has ${made.layers.length - 1} layers, the goldens ${golden.layers.length - 1}`);
+    }
+    made.layers.slice(0, golden.layers.length).forEach((found, place) => {
+      to.addNumber(nameLayer(place), golden.id, compareRows([golden.layers[place]], [found], relativeDifference), limits.states);
+    });
+  }
+  if (made.pooled && golden.pooled) {
+    to.addNumber("pooled", golden.id, compareRows([golden.pooled], [made.pooled], relativeDifference), limits.states);
+  }
+}
+
+function relativeDifference(expected, found) {
+  return Math.abs(expected - found) / Math.max(1, Math.abs(expected));
 }
 
 /** The stages that are about all goldens together. */

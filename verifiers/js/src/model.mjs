@@ -1,16 +1,21 @@
 // An exported ONNX graph with its tokenizer: input_ids and attention_mask to logits and probabilities.
 
+import { readFileSync } from "node:fs";
 import { dirname, extname, join } from "node:path/posix";
 import * as ort from "onnxruntime-node";
 
 import { locate, readOptional, UnreadableFolder } from "./certificate.mjs";
+import { computeChecksum } from "./checksum.mjs";
+import { readMetadata } from "./graph_metadata.mjs";
 import { FolderTokenizer } from "./tokenizer.mjs";
 
 const INPUTS = ["attention_mask", "input_ids"];
+const LAYER_OUTPUT = "hidden_states."; // and a number
+const FACTS_KEY = "loratory"; // of the graph's metadata
 
 export class GraphModel {
-  constructor(session, tokenizer, facts, config) {
-    Object.assign(this, { session, tokenizer, facts, config });
+  constructor(session, tokenizer, facts, { config, ownFacts }) {
+    Object.assign(this, { session, tokenizer, facts, config, ownFacts });
     this.padLeft = config.padding_side === "left";
   }
 
@@ -24,13 +29,15 @@ export class GraphModel {
     if (file === undefined) throw new UnreadableFolder(`${tokenizer} is not there`);
     const config = readOptional(folder, join(dirname(tokenizer), "tokenizer_config.json")) ?? {};
     try {
-      const session = await ort.InferenceSession.create(locate(folder, model), {
+      const bytes = readFileSync(locate(folder, model));
+      const session = await ort.InferenceSession.create(bytes, {
         executionProviders: ["cpu"],
-        intraOpNumThreads: 0,
         logSeverityLevel: 3,
+        extra: { session: { disable_quant_qdq: "1" } }, // weights that are stored small are unpacked once
       });
       checkNames(session);
-      return new GraphModel(session, new FolderTokenizer(file, config, facts.max_tokens), facts, config);
+      const ownFacts = JSON.parse(readMetadata(bytes)[FACTS_KEY] ?? "{}");
+      return new GraphModel(session, new FolderTokenizer(file, config, facts.max_tokens), facts, { config, ownFacts });
     } catch (problem) {
       throw problem instanceof UnreadableFolder ? problem : new UnreadableFolder(`${model}: ${problem.message}`);
     }
@@ -42,7 +49,8 @@ export class GraphModel {
     return ids.length > 0 ? ids : [this.facts.pad_id];
   }
 
-  /** Logits (null where the graph has none) and probabilities of rows of ids, padded here to one length. */
+  /** Of rows of ids, padded here to one length: checksums of layers and of the pooled state, logits (null where the
+   * graph has none of them), and probabilities. */
   async run(rows) {
     const length = Math.max(...rows.map((row) => row.length));
     const ids = new BigInt64Array(rows.length * length).fill(BigInt(this.facts.pad_id));
@@ -67,7 +75,12 @@ export class GraphModel {
     const read = (tensor) => (tensor ? readOutputs(tensor, number, start, tokens) : null);
     const logits = read(made.logits);
     const probabilities = read(made.probabilities) ?? logits.map((row) => softmax(row, this.facts.temperature ?? 1));
-    return { logits, probabilities };
+    const layers = [];
+    for (let tensor; (tensor = made[`${LAYER_OUTPUT}${layers.length}`]); ) {
+      layers.push(computeChecksum(readOutputs(tensor, number, start, tokens).flat(), tensor.dims.at(-1)));
+    }
+    const pooled = made.pooled ? computeChecksum(read(made.pooled)[0], made.pooled.dims.at(-1)) : null;
+    return { layers: layers.length > 0 ? layers : null, pooled, logits, probabilities };
   }
 }
 
@@ -82,9 +95,8 @@ function checkNames(session) {
 
 /** The outputs of one row: of [B, L] one list, of [B, T, L] a list for every real token. */
 function readOutputs(tensor, number, start, tokens) {
-  const values = Array.from(tensor.data, Number);
   const width = tensor.dims.at(-1);
-  const take = (at) => values.slice(at * width, (at + 1) * width);
+  const take = (at) => Array.from(tensor.data.subarray(at * width, (at + 1) * width), Number);
   if (tensor.dims.length === 2) return [take(number)];
   return Array.from({ length: tokens }, (_, place) => take(number * tensor.dims[1] + start + place));
 }

@@ -1,6 +1,6 @@
 // What was compared at each stage, over all goldens, and which stage a form that fails went astray in.
 
-export const STAGES = ["digest", "tokens", "logits", "probabilities", "labels", "answer", "batch"];
+const STAGES = ["digest", "tokens", "embedding", "layer", "pooled", "logits", "probabilities", "labels", "answer", "batch"];
 const NOT_LOCATED = new Set(["digest", "tokens", "answer", "batch"]);
 
 export class Comparison {
@@ -42,7 +42,7 @@ export class Comparison {
   }
 
   get results() {
-    return STAGES.filter((stage) => this.#stages.has(stage)).map((stage) => this.#stages.get(stage));
+    return [...this.#stages.values()].sort((a, b) => placeOf(a.stage) - placeOf(b.stage));
   }
 
   /** The stage in which a form that fails went astray; null where nothing fails. */
@@ -53,6 +53,17 @@ export class Comparison {
     const first = this.results.find((one) => one === failed || (one.tolerance > 0 && one.difference > this.locating));
     return first.stage;
   }
+}
+
+/** The stage of an entry of `layers`: 0 is what the embedding gives. */
+export function nameLayer(place) {
+  return place === 0 ? "embedding" : `layer ${place}`;
+}
+
+/** Where a stage stands in the model. */
+function placeOf(stage) {
+  const [kind, number = "0"] = stage.split(" ");
+  return STAGES.indexOf(kind) + Number(number) / 1e6;
 }
 
 /** The smallest of the values that at least a share of them does not exceed. */

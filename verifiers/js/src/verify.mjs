@@ -7,6 +7,8 @@ import { GraphModel } from "./model.mjs";
 import { Comparison } from "./stages.mjs";
 import { TOLERANCES } from "./tolerances.mjs";
 
+const [MIN_GOLDENS, MIN_BATCHES] = [8, 2];
+
 /** The certificate of a folder, and what was compared. Throws UnreadableFolder. */
 export async function verify(folder) {
   const read = readCertificate(folder);
@@ -26,7 +28,9 @@ export async function verify(folder) {
 }
 
 function checkCounts(claimed, goldens, batches, to) {
-  if (goldens.length === 0) to.addProblem("digest", "there are no goldens, so nothing is proven");
+  if (goldens.length < MIN_GOLDENS || batches.length < MIN_BATCHES) {
+    to.addProblem("digest", `${goldens.length} goldens in ${batches.length} batches prove nothing`);
+  }
   if (goldens.length !== claimed.count || batches.length !== claimed.batches) {
     to.addProblem(
       "digest",

@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { compareGolden, compareWhole } from "../src/compare.mjs";
+import { computeChecksum } from "../src/checksum.mjs";
+import { readMetadata } from "../src/graph_metadata.mjs";
 import { softmax } from "../src/model.mjs";
 import { Comparison, quantile } from "../src/stages.mjs";
 import { TOLERANCES } from "../src/tolerances.mjs";
@@ -20,7 +22,7 @@ const GOLDEN = {
 function findDivergence(change, { golden = {}, facts = {}, tolerance = "exact", certificate = {} } = {}) {
   const limits = TOLERANCES[tolerance];
   const to = new Comparison(limits.locating);
-  const honest = { ids: [1, 2, 3], logits: [LOGITS], probabilities: [softmax(LOGITS, 1)] };
+  const honest = { ids: [1, 2, 3], layers: null, pooled: null, logits: [LOGITS], probabilities: [softmax(LOGITS, 1)] };
   const { ids, ...made } = { ...honest, ...change };
   compareGolden({ ...GOLDEN, ...golden }, ids, made, { ...FACTS, ...facts }, limits, to);
   compareWhole(certificate, limits, to);
@@ -29,6 +31,9 @@ function findDivergence(change, { golden = {}, facts = {}, tolerance = "exact", 
 
 for (const [name, expected, change, options] of [
   ["an honest form", null, {}],
+  ["other states", "layer 1", { layers: [[1, 2, 3, 4], [1.1, 2, 3, 4]] }, { golden: { layers: [[1, 2, 3, 4], [1, 2, 3, 4]] } }],
+  ["a layer less", "layer 1", { layers: [[1, 2, 3, 4]] }, { golden: { layers: [[1, 2, 3, 4], [1, 2, 3, 4]] } }],
+  ["another pooling", "pooled", { pooled: [1, 2, 3, 4] }, { golden: { pooled: [1, 2, 3, 5] } }],
   ["another id", "tokens", { ids: [1, 2, 4] }],
   ["a cut text", "tokens", { ids: [1, 2] }],
   ["other logits", "logits", { logits: [[1, 2.6]] }],
@@ -58,6 +63,23 @@ for (const [name, expected, change, options] of [
 ]) {
   test(name, () => assert.equal(findDivergence(change, options), expected));
 }
+
+test("the checksum is that of its formula", () => {
+  const states = [0.5, -1, 2, 0.25, 3, -0.125]; // T = 2, D = 3
+  computeChecksum(states, 3).forEach((found, place) => {
+    const k = place + 1;
+    const terms = states.map((value, at) => value * Math.cos(0.7 * k * (Math.floor(at / 3) + 1) + 0.31 * (2 * k + 1) * ((at % 3) + 1)));
+    const expected = terms.reduce((a, b) => a + b) / Math.sqrt(6);
+    assert.ok(Math.abs(found - expected) < 1e-12, `c_${k}: ${found}, expected ${expected}`);
+  });
+});
+
+test("metadata of a graph", () => {
+  const entry = [0x0a, 1, 0x61, 0x12, 2, 0xc3, 0xa9]; // key "a", value "é"
+  const bytes = Uint8Array.from([0x08, 0x0a, 0x3a, 2, 1, 2, 0x72, entry.length, ...entry]); // ir_version, graph, metadata
+  assert.deepEqual(readMetadata(bytes), { a: "é" });
+  assert.throws(() => readMetadata(bytes.subarray(0, bytes.length - 1)), RangeError);
+});
 
 test("the quantile is one of the values", () => {
   const values = Array.from({ length: 200 }, (_, place) => place);
