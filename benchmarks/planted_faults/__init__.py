@@ -1,4 +1,4 @@
-"""Faults that an exported form can have, planted on purpose, to count what its certificate finds (benchmarks/parity.py)."""
+"""Faults of exported forms, planted on purpose, to count what a certificate finds (benchmarks/parity.py)."""
 
 from planted_faults.digest_faults import DIGEST_FAULTS
 from planted_faults.faults import PlantedFault, find_kind, select_faults

@@ -1,4 +1,4 @@
-"""A planted fault: what it does to an exported folder, in which forms it can stand, and the stage that should be named."""
+"""A planted fault: what it does to an exported folder, which forms can have it, and the stage that should be named."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class PlantedFault:
         return made
 
     def names_stage(self, stage: str | None, kind: str) -> bool:
-        """Whether a verifier that says this stage is right. A graph shows no states: what they hold is in its logits."""
+        """Whether a verifier that names this stage is right. Some graphs show no states: their logits tell of them."""
         expected = set(self.stages)
         if kind == GRAPH and expected & {"embedding", "layer", "pooled"}:
             expected.add("logits")
-        return stage in expected or (stage is not None and stage.partition(" ")[0] in expected)
+        return stage is not None and (stage in expected or stage.partition(" ")[0] in expected)
 
 
 def find_kind(folder: ExportedFolder) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CERTIFICATE = "certificate.json"
+GRAPH_FACTS = "loratory"  # the key of a graph's metadata
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class ExportedFolder:
         return self.files["model"]
 
     def beside(self, role: str, name: str) -> str:
-        """The name of a file that lies beside another: beside("tokenizer", "tokenizer_config.json")."""
+        """The name of a file in the folder of another one, such as tokenizer_config.json beside the tokenizer."""
         return (Path(self.files[role]).parent / name).as_posix()
 
     def has(self, name: str) -> bool:
@@ -80,9 +81,20 @@ class ExportedFolder:
 
     @contextmanager
     def edit_facts(self) -> Iterator[dict[str, Any]]:
-        """Change the certificate's `model`."""
+        """Change the certificate's `model`, and what a graph says of itself."""
         with self.edit_json(CERTIFICATE) as certificate:
             yield certificate["model"]
+        if self.model.endswith(".onnx"):
+            self._describe_graph(certificate["model"])
+
+    def _describe_graph(self, facts: Mapping[str, Any]) -> None:
+        import onnx
+
+        graph = onnx.load(str(self.path / self.model))
+        for entry in graph.metadata_props:
+            if entry.key == GRAPH_FACTS:
+                entry.value = json.dumps({**json.loads(entry.value), **facts}, ensure_ascii=False, sort_keys=True)
+        self.replace(self.model, graph.SerializeToString())
 
     def read_tensors(self, name: str) -> dict[str, Tensor]:
         """Tensors of a safetensors file."""
@@ -100,7 +112,7 @@ class ExportedFolder:
         """Digests of the certificate and of the manifest for what lies in the folder now."""
         digests = {name: self._hash(name) for name in self._list_files() if name not in (CERTIFICATE, MANIFEST)}
         with self.edit_json(CERTIFICATE) as certificate:
-            certificate["files"] = {name: digest for name, digest in digests.items() if self._is_certified(name)}
+            certificate["files"] = dict(digests)
             certificate["goldens"]["sha256"] = digests[certificate["goldens"]["file"]]
             certificate.pop("digest", None)
             certificate["digest"] = hash_canonical(certificate)
@@ -108,9 +120,6 @@ class ExportedFolder:
             manifest = self.read_json(MANIFEST)
             manifest["files"] = {**digests, CERTIFICATE: self._hash(CERTIFICATE)}
             self.replace(MANIFEST, seal_manifest(manifest).encode("utf-8"))
-
-    def _is_certified(self, name: str) -> bool:
-        return name not in (CERTIFICATE, MANIFEST)
 
     def _list_files(self) -> list[str]:
         return sorted(f.relative_to(self.path).as_posix() for f in self.path.rglob("*") if f.is_file())

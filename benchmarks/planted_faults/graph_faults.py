@@ -235,7 +235,7 @@ def coarsen_codes(graph: Any) -> None:
 
 
 GRAPHS, LOGITS = (GRAPH,), ("logits",)
-NUMBERS = ("logits", "probabilities")
+NUMBERS = ("embedding", "layer", "pooled", "logits", "probabilities")
 GRAPH_FAULTS = (
     PlantedFault("the graph ignores the mask", GRAPHS, ("batch",), change_graph(ignore_mask)),
     PlantedFault("ids are shifted by one", GRAPHS, NUMBERS, change_graph(shift_ids)),
