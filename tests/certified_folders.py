@@ -18,7 +18,9 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
+from loratory.backbones.forward.activation_cache import pool_states
 from loratory.backbones.loading.bases import locate_base
+from loratory.predictors.calibrated import OperatingPoint, choose_labels, score_in_scope
 from loratory.predictors.heads import PooledHead
 
 LABELS = ("card", "cash", "login")
@@ -118,10 +120,13 @@ FAMILY_CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 
 
-def spread_weight(weight: torch.Tensor) -> None:
-    """Random values of a spread at which states differ from text to text."""
+def spread_weight(weight: torch.Tensor, std: float) -> None:
+    """Random values of a spread at which states differ from text to text; a scalar stays as it is."""
     with torch.no_grad():
-        weight.copy_(torch.randn_like(weight) * 0.2 if weight.ndim > 1 else weight + torch.randn_like(weight) / 9)
+        if weight.ndim > 1:
+            weight.copy_(torch.randn_like(weight) * std)
+        elif weight.ndim == 1:
+            weight.add_(torch.randn_like(weight) / 9)
 
 
 class TinyClassifier:
@@ -135,12 +140,12 @@ class TinyClassifier:
         torch.manual_seed(11)
         self.model = self._build_model()
         self.head = PooledHead(32, len(LABELS), plan.pooling)
-        for weight in [*self.model.parameters(), self.head.prototypes, self.head.bias]:
-            torch.nn.init.normal_(weight, std=0.2) if weight.ndim > 1 else weight.data.add_(
-                torch.randn_like(weight) / 9
-            )
+        for name, weight in [*self.model.named_parameters(), *self.head.named_parameters()]:
+            spread_weight(weight, 0.02 if "_embeddings" in name else 0.2)
         self.model.eval().requires_grad_(False)
-        self.head.requires_grad_(False)
+        self.head.eval().requires_grad_(False)
+        if plan.head != "token":
+            self._balance_labels()
 
     def _build_model(self) -> Any:
         kind, values = FAMILY_CONFIGS[self.plan.family]
@@ -154,6 +159,30 @@ class TinyClassifier:
             "token": transformers.AutoModelForTokenClassification,
         }[self.plan.head]
         return opener.from_config(config, attn_implementation="eager")
+
+    def _balance_labels(self) -> None:
+        """Every label is as likely as the others on average, so that each is some text's answer."""
+        logits = torch.stack([self._compute_logits(self._run(text)[1])[1] for text in TEXTS])
+        bias = self.head.bias if self.plan.head == "pooled" else self._find_output_layer().bias
+        bias -= logits.mean(0)
+
+    def _find_output_layer(self) -> Any:
+        classifier = self.model.classifier
+        return getattr(classifier, "out_proj", classifier)
+
+    def _run(self, text: str) -> tuple[list[int], Any]:
+        """Ids of a text, and what the model makes of them."""
+        ids = self.tokenizer(text, truncation=True, max_length=MAX_TOKENS)["input_ids"]
+        row = torch.tensor([ids])
+        return ids, self.model(input_ids=row, attention_mask=torch.ones_like(row), output_hidden_states=True)
+
+    def _compute_logits(self, made: Any) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """The pooled state, where there is one, and the logits."""
+        if self.plan.head != "pooled":
+            return None, made.logits[0]
+        states = made.hidden_states[-1]
+        pooled = pool_states(states, torch.ones(states.shape[:2], dtype=torch.long), self.plan.pooling)
+        return pooled, self.head.compute_logits(pooled)[0]
 
     def describe(self) -> dict[str, Any]:
         """The certificate's part on the model, files aside."""
@@ -172,17 +201,9 @@ class TinyClassifier:
 
     def make_golden(self, name: str, text: str) -> dict[str, Any]:
         """Everything that the model makes of a text."""
-        ids = self.tokenizer(text, truncation=True, max_length=MAX_TOKENS)["input_ids"]
-        row = torch.tensor([ids])
-        made = self.model(input_ids=row, attention_mask=torch.ones_like(row), output_hidden_states=True)
-        states, pooled = made.hidden_states, None
-        if self.plan.head == "pooled":
-            from loratory.backbones.forward.activation_cache import pool_states
-
-            pooled = pool_states(states[-1], torch.ones_like(row), self.plan.pooling)
-            logits = self.head.compute_logits(pooled)[0]
-        else:
-            logits = made.logits[0]
+        ids, made = self._run(text)
+        states = made.hidden_states
+        pooled, logits = self._compute_logits(made)
         odds = (logits.double() / self.plan.temperature).softmax(-1)
         answer = self._answer(odds.tolist()) if self.plan.head != "token" else {"spans": []}
         return {
@@ -202,8 +223,6 @@ class TinyClassifier:
     def _answer(self, odds: Sequence[float]) -> str | None:
         if not self.plan.point:
             return LABELS[int(np.argmax(odds))]
-        from loratory.predictors.calibrated import OperatingPoint, choose_labels, score_in_scope
-
         least = self.plan.point["least"]
         point = OperatingPoint(**{**self.plan.point, "least": -math.inf if least is None else least})
         rows = np.array([odds])
@@ -275,6 +294,7 @@ class ProbabilityGraph(torch.nn.Module):
         super().__init__()
         self.model, self.head, self.temperature = made.model, made.head, made.plan.temperature
         self.pooled = made.plan.head == "pooled"
+        self.eval()
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         made = self.model(input_ids=input_ids, attention_mask=attention_mask)

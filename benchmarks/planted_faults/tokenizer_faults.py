@@ -69,6 +69,11 @@ def pad_on_the_left(folder: ExportedFolder) -> None:
         config["padding_side"] = "left"
 
 
+def counts_padding(folder: ExportedFolder) -> bool:
+    """Whether positions are counted from the beginning of a row, padding included; RoBERTa counts real tokens."""
+    return folder.certificate["model"]["family"] not in ("roberta", "xlm-roberta")
+
+
 def is_bert(folder: ExportedFolder) -> bool:
     """Whether the tokenizer has BERT's normaliser, template and pieces."""
     tokenizer = folder.read_json(folder.files["tokenizer"])
@@ -171,7 +176,7 @@ TOKENIZER_FAULTS = (
     PlantedFault("texts are cut too early", ENCODERS, TOKENS, change_window(0.5)),
     PlantedFault("texts are cut too late", ENCODERS, TOKENS, change_window(1.5)),
     PlantedFault("texts are cut on the left", ENCODERS, TOKENS, cut_on_the_left, suits=is_cut),
-    PlantedFault("rows are padded on the left", ENCODERS, ("batch", "tokens"), pad_on_the_left),
+    PlantedFault("rows are padded on the left", ENCODERS, ("batch", "tokens"), pad_on_the_left, suits=counts_padding),
     PlantedFault(
         "a token stands before every prompt", (WRITER,), TOKENS, change_tokenizer(begin_twice), suits=has_beginning
     ),

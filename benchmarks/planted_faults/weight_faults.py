@@ -178,9 +178,9 @@ def has_types(folder: ExportedFolder) -> bool:
     return bool(found) and int(folder.read_json(folder.files["config"])["type_vocab_size"]) > 1
 
 
-def has_option(name: str) -> Callable[[ExportedFolder], bool]:
-    """Whether config.json has that option."""
-    return lambda folder: name in folder.read_json(folder.files["config"])
+def has_option(name: str, value: Any) -> Callable[[ExportedFolder], bool]:
+    """Whether config.json has that option, and another value of it."""
+    return lambda folder: folder.read_json(folder.files["config"]).get(name, value) != value
 
 
 STATES, FIRST, ANY_LAYER = (WEIGHTS,), ("embedding",), ("layer",)
@@ -196,16 +196,18 @@ WEIGHT_FAULTS = (
         STATES,
         FIRST,
         set_config(layer_norm_eps=1e-5),
-        suits=has_option("layer_norm_eps"),
+        suits=has_option("layer_norm_eps", 1e-5),
     ),
     PlantedFault(
         "LayerNorm's epsilon is 1e-3",
         STATES,
         FIRST,
         set_config(layer_norm_eps=1e-3),
-        suits=has_option("layer_norm_eps"),
+        suits=has_option("layer_norm_eps", 1e-3),
     ),
-    PlantedFault("GELU by tanh", STATES, ANY_LAYER, set_config(hidden_act="gelu_new"), suits=has_option("hidden_act")),
+    PlantedFault(
+        "GELU by tanh", STATES, ANY_LAYER, set_config(hidden_act="gelu_new"), suits=has_option("hidden_act", "gelu_new")
+    ),
     PlantedFault("half as many heads", STATES, ANY_LAYER, change_config(halve_heads)),
     PlantedFault("positions begin two later", STATES, FIRST, change_weights(roll_positions)),
     PlantedFault("the token type is 1", STATES, FIRST, change_weights(swap_types), suits=has_types),

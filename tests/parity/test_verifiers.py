@@ -16,9 +16,9 @@ from certified_folders import FolderPlan, write_certified_folder
 
 POINT = {
     "temperature": 1.3,
-    "thresholds": {"card": 0.3, "cash": 0.5},
+    "thresholds": {"card": 0.2, "cash": 0.5},
     "score": "confidence",
-    "least": 0.45,
+    "least": 0.5,
     "rule": "odds",
 }
 FOLDER_PLANS = {
