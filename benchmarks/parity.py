@@ -1,10 +1,10 @@
 """Exports and their certificates: honest forms that pass, and planted faults that are refused with the stage named.
 
-python benchmarks/parity.py [RUN ...] [--minutes 30]      writes results/<processor>/parity.json
+python benchmarks/parity.py [RUN ...] [--minutes 30]      writes results/parity.json
 
 Each RUN is a finished run; without one three are trained first: risk-triage with LoRA and a pooled head at an operating
 point, the same with a stock head, and the embedded writer. Every run is exported to every form that it has. The faults
-are planted in the forms of the first run and of the first writer; the verifiers in Go and JavaScript judge every honest
+are planted in the forms of the first run and of the first writer; the verifiers in Go and JavaScript run every honest
 form and the faults that `--foreign` says. What is done is kept in the work folder, so that a stopped benchmark goes on.
 """
 
@@ -25,6 +25,7 @@ from typing import Any
 import processors
 from planted_faults import PLANTED_FAULTS, ExportedFolder, PlantedFault, find_kind, select_faults
 from planted_faults.faults import WRITER
+from planted_faults.folders import CERTIFICATE
 from planted_faults.verifiers import Outcome, list_verifiers
 
 FITS: Mapping[str, Sequence[str]] = {
@@ -56,6 +57,16 @@ FAULTY_FORMS = ("peft", "onnx", "int8-weights")  # forms that faults are planted
 
 
 @dataclass(frozen=True)
+class Subject:
+    """A form of a fit, with a fault to plant in it or none."""
+
+    fit: str
+    form: str
+    folder: Path
+    fault: PlantedFault | None = None
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What one verifier said of one folder, honest or faulty."""
 
@@ -80,7 +91,7 @@ class Notebook:
             self.verdicts = [Verdict(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
 
     def has(self, fit: str, form: str, fault: str | None, verifier: str) -> bool:
-        """Whether this was judged."""
+        """Whether this was verified."""
         return any(
             (one.fit, one.form, one.fault, one.verifier) == (fit, form, fault, verifier) for one in self.verdicts
         )
@@ -107,15 +118,12 @@ def main() -> None:
     runs = {path.name: path for path in options.runs} or train_fits(options.work)
     exports, refusals = export_runs(runs, options.work)
     notebook = Notebook(options.work / "verdicts.jsonl")
-    for fit, forms in exports.items():
-        for form, folder in forms.items():
-            judge(notebook, fit, form, folder, None, until, foreign=True)
-    for fit, form, folder in choose_faulty_folders(exports):
-        for fault in choose_faults(form, folder):
-            foreign = options.foreign == "all" or fault.name in options.foreign.split(",")
-            judge(notebook, fit, form, folder, fault, until, foreign)
+    for subject in list_subjects(exports):
+        foreign = subject.fault is None or options.foreign == "all" or subject.fault.name in options.foreign.split(",")
+        if time.monotonic() < until:
+            run_verifiers(notebook, subject, foreign)
     result = summarise(exports, refusals, notebook.verdicts)
-    file = options.output or processors.result_file("parity")
+    file = options.output or processors.RESULTS / "parity.json"
     file.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(json.dumps({key: result[key] for key in ("faults", "faults_caught", "stage_named", "honest_refused")}))
 
@@ -126,7 +134,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("runs", nargs="*", type=Path)
     parser.add_argument("--work", type=Path, default=Path("runs/parity"))
     parser.add_argument("--minutes", type=float, default=60, help="stop after so many, and go on with the next call")
-    parser.add_argument("--foreign", default="all", help="faults that Go and JavaScript judge too, with commas; or all")
+    parser.add_argument("--foreign", default="all", help="faults for Go and JavaScript too, with commas; or all")
     parser.add_argument("--output", type=Path)
     return parser.parse_args()
 
@@ -145,37 +153,52 @@ def train_fits(work: Path) -> dict[str, Path]:
 
 def export_runs(runs: Mapping[str, Path], work: Path) -> tuple[dict[str, dict[str, Path]], list[dict[str, str]]]:
     """Every form of every run, and the honest forms that their own export refused."""
-    from loratory.api.exports import export
-    from loratory.errors import ParityError
     from loratory.experiment.export_fit import list_exporters, load_exporter
 
     exports: dict[str, dict[str, Path]] = {}
-    refusals = []
+    refusals: list[dict[str, str]] = []
     for fit, run in runs.items():
-        contender = CONTENDERS.get(fit)
-        suited = [one.name for one in list_exporters(run, contender) if one.suits]
-        exports[fit] = {}
-        for form in (name for name in suited if load_exporter(name).tolerance_class):  # the others are no models
-            folder = work / "exports" / fit / form
-            try:
-                if not (folder / "certificate.json").is_file():
-                    export(run, folder, to=form, contender=contender)
-                exports[fit][form] = folder
-            except ParityError as problem:
-                refusals.append({"fit": fit, "form": form, "stage": problem.stage, "problem": problem.problem})
+        suited = [one.name for one in list_exporters(run, CONTENDERS.get(fit)) if one.suits]
+        forms = [name for name in suited if load_exporter(name).tolerance_class]  # the others are no models
+        forms.sort(key=lambda name: load_exporter(name).exact_form is not None)  # exact ones first: others need them
+        places = {form: work / "exports" / fit / form for form in forms}
+        refused = export_missing_forms(run, CONTENDERS.get(fit), places)
+        refusals += [{"fit": fit, **one} for one in refused]
+        exports[fit] = {form: place for form, place in places.items() if (place / CERTIFICATE).is_file()}
     return exports, refusals
 
 
-def choose_faulty_folders(exports: Mapping[str, Mapping[str, Path]]) -> Iterable[tuple[str, str, Path]]:
-    """The forms of the first run of an encoder, and of the first writer."""
+def export_missing_forms(run: Path, contender: str | None, places: Mapping[str, Path]) -> list[dict[str, str]]:
+    """Export what is not there yet, all forms in one call, since they share goldens; returns the refusals."""
+    from loratory.api.exports import export
+    from loratory.errors import ParityError
+
+    refusals: list[dict[str, str]] = []
+    missing = [form for form, place in places.items() if not (place / CERTIFICATE).is_file()]
+    while missing:
+        try:
+            place = places[missing[0]]  # one form is written to the folder itself, many into it
+            export(run, place if len(missing) == 1 else place.parent, to=missing, contender=contender)
+            return refusals
+        except ParityError as problem:
+            refused = next(form for form in missing if not (places[form] / CERTIFICATE).is_file())
+            refusals.append({"form": refused, "stage": problem.stage, "problem": problem.problem})
+            missing = missing[missing.index(refused) + 1 :]
+    return refusals
+
+
+def list_subjects(exports: Mapping[str, Mapping[str, Path]]) -> Iterable[Subject]:
+    """Every honest form; then faults in the forms of the first run of an encoder, and of the first writer."""
+    yield from (Subject(fit, form, folder) for fit, forms in exports.items() for form, folder in forms.items())
     kinds: set[str] = set()
     for fit, forms in exports.items():
-        found = {find_kind(ExportedFolder(folder)) == WRITER for folder in forms.values()}
-        kind = "writer" if found == {True} else "encoder"
+        is_writer = any(find_kind(ExportedFolder(folder)) == WRITER for folder in forms.values())
+        kind = "writer" if is_writer else "encoder"
         if kind in kinds or not forms:
             continue
         kinds.add(kind)
-        yield from ((fit, form, folder) for form, folder in forms.items() if form in FAULTY_FORMS)
+        for form in (name for name in forms if name in FAULTY_FORMS):
+            yield from (Subject(fit, form, forms[form], fault) for fault in choose_faults(form, forms[form]))
 
 
 def choose_faults(form: str, folder: Path) -> list[PlantedFault]:
@@ -186,25 +209,34 @@ def choose_faults(form: str, folder: Path) -> list[PlantedFault]:
     return [fault for fault in found if "graph" in fault.kinds and len(fault.kinds) == 1]
 
 
-def judge(
-    notebook: Notebook, fit: str, form: str, folder: Path, fault: PlantedFault | None, until: float, foreign: bool
-) -> None:
-    """Let the verifiers judge a folder, honest or with a fault, unless they have done so or the time is over."""
-    honest = ExportedFolder(folder)
+def run_verifiers(notebook: Notebook, subject: Subject, foreign: bool) -> None:
+    """What the verifiers say of a folder, honest or with a fault, where they have not said it yet."""
+    honest, fault = ExportedFolder(subject.folder), subject.fault
     known = fault.name if fault else None
-    verifiers = {n: v for n, v in list_verifiers(honest).items() if foreign or n == "python"}
-    asked = {n: v for n, v in verifiers.items() if not notebook.has(fit, form, known, n)}
-    if not asked or time.monotonic() > until:
+    verifiers = {name: one for name, one in list_verifiers(honest).items() if foreign or name == "python"}
+    asked = {n: one for n, one in verifiers.items() if not notebook.has(subject.fit, subject.form, known, n)}
+    if not asked:
         return
-    place = folder.parent / f"{form}-faulty"
+    place = subject.folder.parent / f"{subject.form}-faulty"
     shutil.rmtree(place, ignore_errors=True)
-    judged = fault.apply(honest, place) if fault else honest
+    verified = fault.apply(honest, place) if fault else honest
     for name, verify in asked.items():
         started = time.perf_counter()
-        found: Outcome = verify(judged.path)
+        found: Outcome = verify(verified.path)
         named = fault.names_stage(found.stage, find_kind(honest)) if fault else None
-        seconds = round(time.perf_counter() - started, 2)
-        notebook.add(Verdict(fit, form, known, name, found.refused, found.stage, named, seconds, found.problem))
+        notebook.add(
+            Verdict(
+                fit=subject.fit,
+                form=subject.form,
+                fault=known,
+                verifier=name,
+                refused=found.refused,
+                stage=found.stage,
+                named=named,
+                seconds=round(time.perf_counter() - started, 2),
+                problem=found.problem,
+            )
+        )
     if fault:
         shutil.rmtree(place)
 
@@ -236,7 +268,7 @@ def summarise(
 
 
 def count_verdicts(verdicts: Sequence[Verdict], verifier: str) -> dict[str, Any]:
-    """Of one verifier: honest forms and faults that it judged, and how."""
+    """Of one verifier: honest forms and faults that it verified, and how."""
     mine = [one for one in verdicts if one.verifier == verifier]
     planted, honest = [one for one in mine if one.fault], [one for one in mine if not one.fault]
     return {
