@@ -48,7 +48,9 @@ def make_reader(task: Any, labels: tuple[str, ...]) -> Any:
     def read(example: Example, found: StageOutputs) -> Prediction:
         if isinstance(task, Labelled) and found.probabilities is not None:
             odds: Mapping[str, float] = dict(zip(labels, np.asarray(found.probabilities).tolist(), strict=True))
-            return Prediction(found.answer, {"/label": odds}, None if found.answer is not None else "abstained")
+            if found.answer is None:
+                return Prediction(None, {"/label": odds}, "abstained")
+            return Prediction(task.from_probabilities(example.input, {found.answer: 1.0}).answer, {"/label": odds})
         return Prediction(found.answer, reason=None if found.answer is not None else "abstained")
 
     return read

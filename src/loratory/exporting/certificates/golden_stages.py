@@ -22,7 +22,18 @@ from loratory.predictors.calibrated import OperatingPoint, apply_temperature
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.heads import PooledHead
-from loratory.protocols import EncodeRequest, Input, Prediction, Predictor, ScoreRequest, TokenIds, require_causal
+from loratory.protocols import (
+    JSON,
+    EncodeRequest,
+    Input,
+    Labelled,
+    Prediction,
+    Predictor,
+    ScoreRequest,
+    Task,
+    TokenIds,
+    require_causal,
+)
 
 NEXT_TOKENS = 20
 MAX_WRITER_TEXTS = 48  # golden texts of a model that writes: each is a whole prompt
@@ -94,10 +105,17 @@ def _make_golden(
         pooled,
         logits,
         compute_probabilities(logits, point.temperature),
-        prediction.answer,
+        simplify_answer(encoder.task, prediction),
         prediction.reason == "abstained",
         row_count,
     )
+
+
+def simplify_answer(task: Task, prediction: Prediction) -> JSON:
+    """The label of a task of labels, any other task's answer as it is; None where there is none."""
+    if prediction.answer is None or not isinstance(task, Labelled):
+        return prediction.answer
+    return task.label_of(prediction.answer)
 
 
 def compute_probabilities(logits: Floats, temperature: float) -> Floats:
