@@ -10,10 +10,16 @@ from typing import Any
 from loratory.artifacts.manifests import Artifact
 from loratory.discovery import load_named
 from loratory.errors import LoratoryError, UnsupportedTask
-from loratory.experiment.export_evidence import load_evidence, record_evidence_read
+from loratory.experiment.export_evidence import (
+    check_fit_unchanged,
+    load_evidence,
+    read_measured_outcome,
+    record_evidence_read,
+)
 from loratory.experiment.golden_sources import GoldenSource, describe_fit, load_golden_texts
 from loratory.exporting.certificates.certificate import Certificate, read_certificate
 from loratory.exporting.certificates.certification import Reference, certify_folder
+from loratory.exporting.export_cards import write_card
 from loratory.exporting.export_target import StagedTarget, describe_export
 from loratory.protocols import Predictor
 from loratory.protocols.exporters import Exporter, get_tolerance_class
@@ -63,14 +69,19 @@ class ExportSession:
         except UnsupportedTask:
             return None
         goldens = compute_goldens(self.predictor, self.golden_source.texts)
+        if (outcome := read_measured_outcome(self.artifact)) is not None:
+            check_fit_unchanged(goldens, outcome, facts.labels, self.fit)
         return Reference(facts, describe_fit(self.artifact), goldens)
 
     def certify(self, part: Path, name: str, exporter: Exporter[Any], exact: Path | None) -> None:
         """Certify a staged folder; raises ParityError."""
+        if exporter.tolerance_class is None:
+            return
         if self.reference is None:
             self.notes.append(UNCERTIFIED.format(name))
             return
         reference = self._add_evidence(self.reference, name, exporter)
+        write_card(part, name, exporter.summary, reference.model, reference.fit)
         digest = None if exact is None else read_certificate(exact).digest
         made = certify_folder(part, name, exporter, reference, digest)
         if made is not None:

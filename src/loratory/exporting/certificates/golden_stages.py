@@ -91,6 +91,8 @@ def _make_golden(
     row_count, output, prediction = outcome
     states, head = encoder.network.backbone.compute_hidden_states(ids, encoder.network.adapter), encoder.network.head
     logits = output.double().numpy()
+    if logits.ndim > 1:
+        logits = logits[: len(ids)]  # rows of one batch are as long as its longest
     pooled = None
     if isinstance(head, PooledHead):
         mask = torch.ones(1, len(ids), dtype=torch.long)
