@@ -17,7 +17,7 @@ from loratory.exporting.certificates.goldens import Golden, GoldenSet
 from loratory.exporting.certificates.measurement import find_divergence, measure_form
 from loratory.exporting.certificates.tolerances import TOLERANCES
 from loratory.protocols import Input, Prediction
-from loratory.protocols.exporters import StageOutputs
+from loratory.protocols.exporters import WRITER, StageOutputs
 
 
 class ServerDialect(Protocol):
@@ -78,7 +78,7 @@ def verify_server(
     url: str, task: str | None, certificate: Certificate, goldens: GoldenSet, dialect: str = "loratory"
 ) -> dict[str, Any]:
     """What was measured of a server; raises ParityError where it does not answer as the fit, ServerError."""
-    if certificate.model.get("head") == "writer":
+    if certificate.model.get("head") == WRITER:
         raise UnsupportedTask(
             "goldens of a model that writes hold prompts and tokens, which a task's route does not take",
             where="--url",

@@ -137,7 +137,9 @@ def _compute_writer_goldens(decoder: Decoder, texts: Sequence[GoldenText]) -> li
         if prediction.reason == "long":
             continue
         ids = decoder.encode_prompt(input)
-        prompt = decoder.network.backbone.tokenizer.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+        prompt = _render_prompt(decoder, input, ids)
+        if prompt is None:
+            continue  # its text was cut: what is left of it is no text that tokenizes alike
         made.append(
             Golden(
                 text.id,
@@ -156,6 +158,16 @@ def _compute_writer_goldens(decoder: Decoder, texts: Sequence[GoldenText]) -> li
             )
         )
     return made
+
+
+def _render_prompt(decoder: Decoder, input: Input, ids: TokenIds) -> str | None:
+    """The whole prompt as text; None where that has other ids than those that the fit reads."""
+    chat, tokenizer = decoder.chat, decoder.network.backbone.tokenizer.tokenizer
+    prompt = chat.render_prompt(decoder.list_messages(input))
+    again = list(tokenizer(prompt, add_special_tokens=not chat.has_template)["input_ids"])
+    if not chat.has_template and again and again[-1] == tokenizer.eos_token_id:
+        again = again[:-1]
+    return prompt if tuple(again) == ids else None
 
 
 def _choose_writer_texts(texts: Sequence[GoldenText]) -> list[GoldenText]:
