@@ -36,7 +36,8 @@ from loratory.protocols import (
 )
 
 NEXT_TOKENS = 20
-MAX_WRITER_TEXTS = 48  # golden texts of a model that writes: each is a whole prompt
+MAX_WRITER_TEXTS = 60  # golden texts of a model that scores answers: each is a whole prompt
+MAX_GENERATED_TEXTS = 24  # of one that generates them, token by token
 
 
 def compute_goldens(predictor: Predictor, texts: Sequence[GoldenText]) -> GoldenSet:
@@ -51,9 +52,18 @@ def compute_goldens(predictor: Predictor, texts: Sequence[GoldenText]) -> Golden
     return GoldenSet.of(_compute_encoder_goldens(predictor, inner, point or OperatingPoint(), texts))
 
 
-def make_input(predictor: Predictor, one: GoldenText) -> Input:
-    """The task's input of a golden text."""
-    return one.input or InputFormat.from_task(predictor.task).parse_input(one.text, one.id)
+def make_input(task: Task, one: GoldenText) -> Input | None:
+    """The task's input of a golden text; None where a text alone is no input, as options come with it."""
+    if one.input:
+        return one.input
+    form = InputFormat.from_task(task)
+    return form.parse_input(one.text, one.id) if form.text_field else None
+
+
+def _pair_inputs(task: Task, texts: Sequence[GoldenText]) -> tuple[list[GoldenText], list[Input]]:
+    """Those texts that are an input of the task, and their inputs."""
+    pairs = [(one, made) for one in texts if (made := make_input(task, one)) is not None]
+    return [one for one, _ in pairs], [made for _, made in pairs]
 
 
 # ---- encoders
@@ -62,8 +72,8 @@ def _compute_encoder_goldens(
 ) -> list[Golden]:
     tokenizer = encoder.network.backbone.tokenizer
     filled = fill_window(encoder.max_row_tokens, lambda text: tokenizer.count_tokens([text])[0])
-    every = [*texts, *(GoldenText(f"adversarial-{name}", "adversarial", text) for name, text in filled.items())]
-    inputs = [make_input(predictor, one) for one in every]
+    filling = [GoldenText(f"adversarial-{name}", "adversarial", text) for name, text in filled.items()]
+    every, inputs = _pair_inputs(predictor.task, [*texts, *filling])
     rows = encoder.encode_rows(inputs)
     outputs = run_locally([EncodeRequest(encoder.network, mine[0][0]) for mine in rows])
     predictions = predictor.predict(inputs, run_locally)
@@ -129,8 +139,7 @@ def compute_probabilities(logits: Floats, temperature: float) -> Floats:
 
 # ---- models that write
 def _compute_writer_goldens(decoder: Decoder, texts: Sequence[GoldenText]) -> list[Golden]:
-    chosen = _choose_writer_texts(texts)
-    inputs = [make_input(decoder, one) for one in chosen]
+    chosen, inputs = _pair_inputs(decoder.task, _choose_writer_texts(decoder, texts))
     predictions = decoder.predict(inputs, run_locally)
     made = []
     for text, input, prediction in zip(chosen, inputs, predictions, strict=True):
@@ -170,13 +179,18 @@ def _render_prompt(decoder: Decoder, input: Input, ids: TokenIds) -> str | None:
     return prompt if tuple(again) == ids else None
 
 
-def _choose_writer_texts(texts: Sequence[GoldenText]) -> list[GoldenText]:
-    """All that we wrote, and as many test texts as there is time for."""
+def _choose_writer_texts(decoder: Decoder, texts: Sequence[GoldenText]) -> list[GoldenText]:
+    """As many test texts as there is time for, and those that we wrote; half and half where answers are generated."""
     tests = [one for one in texts if one.kind == "test"]
     written = [one for one in texts if one.kind != "test"]
-    room = max(MAX_WRITER_TEXTS - len(written), 12)
-    step = max(len(tests) // room, 1)
-    return [*tests[::step][:room], *written]
+    most = MAX_WRITER_TEXTS if decoder.template.scores_choices else MAX_GENERATED_TEXTS
+    kept = _spread(tests, max(most - len(written), most // 2))
+    return [*kept, *_spread(written, most - len(kept))]
+
+
+def _spread(texts: Sequence[GoldenText], count: int) -> list[GoldenText]:
+    """At most so many, from the first to the last."""
+    return list(texts[:: max(-(-len(texts) // max(count, 1)), 1)])
 
 
 def _score_next(decoder: Decoder, prompt: TokenIds) -> NextTokens:
