@@ -16,14 +16,16 @@ from loratory.experiment.export_evidence import (
     read_measured_outcome,
     record_evidence_read,
 )
-from loratory.experiment.golden_sources import GoldenSource, describe_fit, load_golden_texts
+from loratory.experiment.golden_sources import GoldenSource, describe_fit, find_run_folder, load_golden_texts
 from loratory.exporting.certificates.certificate import Certificate, read_certificate
 from loratory.exporting.certificates.certification import Reference, certify_folder
+from loratory.exporting.certificates.verification import verify_folder
 from loratory.exporting.export_cards import write_card
 from loratory.exporting.export_target import StagedTarget, describe_export
 from loratory.protocols import Predictor
 from loratory.protocols.exporters import Exporter, get_tolerance_class
 
+EXPORTS_FOLDER = "exports"  # of a run: a folder for each format
 UNCERTIFIED = "{}: this fit is no neural network, so its export has no certificate"
 PRIVATE_TEXTS = (
     "goldens.jsonl in each folder holds {} texts of the test split: delete nothing of it where the folder is verified, "
@@ -105,9 +107,10 @@ class ExportSession:
         name = exporter.exact_form
         if name is None:
             return None
-        if name in outputs and self._is_certified(outputs[name]):
-            return outputs[name]
         exact: Exporter[Any] = load_named("exporters", name, "--to")()
+        for folder in self._list_exact_candidates(name, outputs):
+            if self._is_certified(folder) or self._verify_again(folder, exact):
+                return folder
         target = StagedTarget(
             work / name,
             describe_export(self.artifact, self.source, name),
@@ -117,6 +120,24 @@ class ExportSession:
             raise problem
         exact.export(self.artifact, target, exact.Options())
         return next(folder for folder in target.folders if self._is_certified(folder))
+
+    def _list_exact_candidates(self, name: str, outputs: Mapping[str, Path]) -> list[Path]:
+        """Where that form of this fit may lie already."""
+        run = find_run_folder(self.source, self.fit)
+        beside = [] if run is None else [run / EXPORTS_FOLDER / name]
+        return [folder for folder in (outputs.get(name), *beside) if folder is not None and folder.is_dir()]
+
+    def _verify_again(self, folder: Path, exact: Exporter[Any]) -> bool:
+        """Whether an earlier export is of this fit and still what it was; it is then as good as one made now."""
+        try:
+            certificate = read_certificate(folder)
+            if certificate.values["fit"] != describe_fit(self.artifact):
+                return False
+            verify_folder(folder, exact)
+        except LoratoryError:
+            return False
+        self._certificates[certificate.digest] = certificate
+        return True
 
     def _is_certified(self, folder: Path) -> bool:
         """Whether it is a form of this very fit that was certified by this session, and is unchanged since."""
