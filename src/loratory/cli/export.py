@@ -63,7 +63,7 @@ def command(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Export a model in formats that other programs open, with a certificate that it answers as it was measured.
+    """Export a model for other programs, with a certificate.
 
     Without --to and --output it lists the formats, their options, and why a format does not support this model; without
     --to it writes peft. A form that does not
