@@ -322,7 +322,7 @@ def compare_servers(
 def export_rivals(run: Path, folder: Path) -> tuple[Path, Path]:
     """The merged classifier as stock transformers opens it, and as an int8 graph."""
     subprocess.run(
-        [sys.executable, "-m", "loratory", "export", str(run), "--layout", "stock", "--output", str(folder / "stock")],
+        [sys.executable, "-m", "loratory", "export", str(run), "--to", "peft", "--output", str(folder / "stock")],
         check=True,
         capture_output=True,
     )

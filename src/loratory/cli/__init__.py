@@ -53,7 +53,7 @@ Exit codes:
   0    done
   1    a question of the program was not answered
   2    a mistake: the message says how to correct it
-  3    loratory run --strict: the gate fails; export and verify: not the model that was measured
+  3    run --strict: the gate fails; export, verify: not the measured model
   70   an error in loratory itself; a report is written to a file
   130  stopped with Ctrl-C; the same command resumes a run
 """

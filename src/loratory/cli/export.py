@@ -63,16 +63,17 @@ def command(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Export a model in formats that other programs open, with a certificate that it answers as it was measured.
+    """Export a model for other programs, with a certificate.
 
-    Without --to it lists the formats, their options, and why a format does not support this model. A form that does not
+    Without --to and --output it lists the formats, their options, and why a format does not support this model; without
+    --to it writes peft. A form that does not
     answer as the fit is refused with exit code 3, and nothing of it is kept. A folder is replaced only where an export
     of the same model wrote it.
     """
     from loratory.cli.output import Output
 
     out = Output(as_json, quiet)
-    if formats is None:
+    if formats is None and output is None:
         _print_exporters(where, contender, out)
         return
     from loratory.api.exports import export
@@ -82,7 +83,7 @@ def command(
         done = export(
             where,
             output,
-            to=formats,
+            to=formats or "peft",
             contender=contender,
             options=parse_assignments(change or ()),
             margin=margin,

@@ -14,14 +14,12 @@ from loratory.artifacts.manifests import open_artifact
 from loratory.discovery import list_names, load_named
 from loratory.errors import ArtifactError, LoratoryError, SpecError
 from loratory.experiment.artifact_lookup import find_fit_folder
-from loratory.experiment.export_session import ExportSession
+from loratory.experiment.export_session import EXPORTS_FOLDER, ExportSession
 from loratory.experiment.golden_sources import find_run_folder
 from loratory.exporting.certificates.certificate import Certificate
 from loratory.exporting.export_target import StagedTarget, describe_export
 from loratory.protocols.exporters import Exporter
 from loratory.specs.option_parsing import list_options, parse_options
-
-EXPORTS_FOLDER = "exports"
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,22 @@ from typing import Any
 from loratory.artifacts.manifests import Artifact
 from loratory.discovery import load_named
 from loratory.errors import LoratoryError, UnsupportedTask
-from loratory.experiment.export_evidence import load_evidence, record_evidence_read
-from loratory.experiment.golden_sources import GoldenSource, describe_fit, load_golden_texts
+from loratory.experiment.export_evidence import (
+    check_fit_unchanged,
+    load_evidence,
+    read_measured_outcome,
+    record_evidence_read,
+)
+from loratory.experiment.golden_sources import GoldenSource, describe_fit, find_run_folder, load_golden_texts
 from loratory.exporting.certificates.certificate import Certificate, read_certificate
 from loratory.exporting.certificates.certification import Reference, certify_folder
+from loratory.exporting.certificates.verification import verify_folder
+from loratory.exporting.export_cards import write_card
 from loratory.exporting.export_target import StagedTarget, describe_export
 from loratory.protocols import Predictor
 from loratory.protocols.exporters import Exporter, get_tolerance_class
 
+EXPORTS_FOLDER = "exports"  # of a run: a folder for each format
 UNCERTIFIED = "{}: this fit is no neural network, so its export has no certificate"
 PRIVATE_TEXTS = (
     "goldens.jsonl in each folder holds {} texts of the test split: delete nothing of it where the folder is verified, "
@@ -63,14 +71,19 @@ class ExportSession:
         except UnsupportedTask:
             return None
         goldens = compute_goldens(self.predictor, self.golden_source.texts)
+        if (outcome := read_measured_outcome(self.artifact)) is not None:
+            check_fit_unchanged(goldens, outcome, facts.labels, self.fit)
         return Reference(facts, describe_fit(self.artifact), goldens)
 
     def certify(self, part: Path, name: str, exporter: Exporter[Any], exact: Path | None) -> None:
         """Certify a staged folder; raises ParityError."""
+        if exporter.tolerance_class is None:
+            return
         if self.reference is None:
             self.notes.append(UNCERTIFIED.format(name))
             return
         reference = self._add_evidence(self.reference, name, exporter)
+        write_card(part, name, exporter.summary, reference.model, reference.fit)
         digest = None if exact is None else read_certificate(exact).digest
         made = certify_folder(part, name, exporter, reference, digest)
         if made is not None:
@@ -94,9 +107,10 @@ class ExportSession:
         name = exporter.exact_form
         if name is None:
             return None
-        if name in outputs and self._is_certified(outputs[name]):
-            return outputs[name]
         exact: Exporter[Any] = load_named("exporters", name, "--to")()
+        for folder in self._list_exact_candidates(name, outputs):
+            if self._is_certified(folder) or self._verify_again(folder, exact):
+                return folder
         target = StagedTarget(
             work / name,
             describe_export(self.artifact, self.source, name),
@@ -106,6 +120,24 @@ class ExportSession:
             raise problem
         exact.export(self.artifact, target, exact.Options())
         return next(folder for folder in target.folders if self._is_certified(folder))
+
+    def _list_exact_candidates(self, name: str, outputs: Mapping[str, Path]) -> list[Path]:
+        """Where that form of this fit may lie already."""
+        run = find_run_folder(self.source, self.fit)
+        beside = [] if run is None else [run / EXPORTS_FOLDER / name]
+        return [folder for folder in (outputs.get(name), *beside) if folder is not None and folder.is_dir()]
+
+    def _verify_again(self, folder: Path, exact: Exporter[Any]) -> bool:
+        """Whether an earlier export is of this fit and still what it was; it is then as good as one made now."""
+        try:
+            certificate = read_certificate(folder)
+            if certificate.values["fit"] != describe_fit(self.artifact):
+                return False
+            verify_folder(folder, exact)
+        except LoratoryError:
+            return False
+        self._certificates[certificate.digest] = certificate
+        return True
 
     def _is_certified(self, folder: Path) -> bool:
         """Whether it is a form of this very fit that was certified by this session, and is unchanged since."""

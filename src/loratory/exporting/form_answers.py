@@ -40,19 +40,19 @@ class AnswerReader:
         return self.facts.output_adapter is not None and not self.facts.has_span_rules
 
     def read(self, text: str, row: tuple[TokenIds, Offsets], logits: Floats, probabilities: Floats) -> JSON:
-        """The answer to a text of one row; None where the form abstains."""
+        """The label or the spans of a text of one row; None where the form abstains."""
         if not self.can_answer:
             return None
         given = InputFormat.from_task(self.task).parse_input(text, "a text")
         if isinstance(self.task, Spanned):
             return self._read_spans(given, row, logits)
-        return self._read_label(given, logits, probabilities)
+        return self._read_label(logits, probabilities)
 
-    def _read_label(self, given: Input, logits: Floats, probabilities: Floats) -> JSON:
+    def _read_label(self, logits: Floats, probabilities: Floats) -> str | None:
         point, labels, shares = self.facts.point, self.facts.labels, probabilities[None]
         scores = score_in_scope(point.score, shares, [self._score_ood(logits)])
         (place,) = choose_labels(point, labels, shares, scores).tolist()
-        return None if place == NO_LABEL else self.task.from_probabilities(given, {labels[place]: 1.0}).answer
+        return None if place == NO_LABEL else labels[place]
 
     def _score_ood(self, logits: Floats) -> Scores:
         """As LabelOutputAdapter.score_ood: the energy, and the cosine to the nearest prototype."""

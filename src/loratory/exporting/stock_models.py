@@ -45,6 +45,7 @@ class StockModel:
     output_names: tuple[str, ...]  # empty: it writes, or gives states alone
     head: FormHead | None = None
     reader_facts: ModelFacts | None = None
+    writes: bool = False
 
     @property
     def runtime(self) -> tuple[str, str]:
@@ -81,8 +82,11 @@ class StockModel:
 
     def _encode(self, text: str) -> tuple[list[int], Offsets]:
         cut = self.tokenizer.model_max_length < UNBOUNDED
-        encoded = self.tokenizer(text, truncation=cut, return_offsets_mapping=True)
+        templated = self.writes and bool(self.tokenizer.chat_template)  # which writes special tokens itself
+        encoded = self.tokenizer(text, truncation=cut, add_special_tokens=not templated, return_offsets_mapping=True)
         ids = list(encoded["input_ids"])
+        if self.writes and not templated and ids and ids[-1] == self.tokenizer.eos_token_id:
+            ids.pop()  # some tokenizers close whatever they are given
         if not ids:
             return [self.tokenizer.pad_token_id or 0], ((0, 0),)
         return ids, tuple((start, end) for start, end in encoded["offset_mapping"])
@@ -153,7 +157,7 @@ def open_stock_model(folder: Path, reader_facts: ModelFacts | None = None) -> St
     head = read_head(folder)
     if head is not None:
         names = tuple(_read_label_names(folder))
-    return StockModel(model.eval(), tokenizer, names, head, reader_facts)
+    return StockModel(model.eval(), tokenizer, names, head, reader_facts, opener == "AutoModelForCausalLM")
 
 
 def _read_label_names(folder: Path) -> list[str]:

@@ -42,7 +42,7 @@ class StageOutputs:
     probabilities: Numbers | None = None  # of the shape of the logits, over the last axis
     layers: tuple[Numbers, ...] | None = None  # [T, D] each: what the embedding gives, then each layer
     pooled: Numbers | None = None  # [D], where one vector is made of a text
-    answer: JSON = None  # at the operating point that the form holds, of the task's contract; None: it abstains
+    answer: JSON = None  # at the form's operating point: a label, or another task's answer; None: it abstains
     has_answer: bool = False  # whether this form answers by itself, and does not leave that to its reader
 
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
-from collections.abc import Iterator
 
 import numpy as np
 
 from loratory.data.task_inputs import InputFormat
 from loratory.errors import UnsupportedTask
 from loratory.experiment.inference.remote import RemoteAnswerer, open_remote
-from loratory.exporting.certificates.certificate import Certificate
+from loratory.exporting.certificates.certificate import Certificate, make_parity_error
 from loratory.exporting.certificates.goldens import Golden, GoldenSet
-from loratory.exporting.certificates.certificate import make_parity_error
 from loratory.exporting.certificates.measurement import find_divergence, measure_form
 from loratory.exporting.certificates.tolerances import TOLERANCES
 from loratory.protocols import Input, Prediction
-from loratory.protocols.exporters import StageOutputs
+from loratory.protocols.exporters import WRITER, StageOutputs
 
 
 class ServerDialect(Protocol):
@@ -54,7 +52,7 @@ class ServedModel:
     """A server as a form: probabilities and answers of texts, and no stage before them."""
 
     def __init__(self, dialect: ServerDialect, labels: Sequence[str]) -> None:
-        self._dialect, self._labels = dialect, labels
+        self._dialect, self._labels = dialect, tuple(labels)
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -70,14 +68,17 @@ class ServedModel:
         shares = None
         if odds is not None and set(odds) == set(self._labels):
             shares = np.array([odds[label] for label in self._labels], dtype=np.float64)
-        return StageOutputs(probabilities=shares, answer=prediction.answer, has_answer=True)
+        answer = prediction.answer
+        if odds is not None and answer is not None:
+            answer = answer["label"]
+        return StageOutputs(probabilities=shares, answer=answer, has_answer=True)
 
 
 def verify_server(
     url: str, task: str | None, certificate: Certificate, goldens: GoldenSet, dialect: str = "loratory"
 ) -> dict[str, Any]:
     """What was measured of a server; raises ParityError where it does not answer as the fit, ServerError."""
-    if certificate.model.get("head") == "writer":
+    if certificate.model.get("head") == WRITER:
         raise UnsupportedTask(
             "goldens of a model that writes hold prompts and tokens, which a task's route does not take",
             where="--url",
@@ -88,7 +89,9 @@ def verify_server(
     with DIALECTS[dialect](url, task) as opened:
         measured = measure_form(ServedModel(opened, certificate.model["labels"]), asked)
     if (found := find_divergence(measured, TOLERANCES["exact"])) is not None:
-        raise make_parity_error(found.stage, found.problem, url, remedy="serve the fit that the folder was exported from")
+        raise make_parity_error(
+            found.stage, found.problem, url, remedy="serve the fit that the folder was exported from"
+        )
     return {
         "passed": True,
         "url": url,

@@ -22,10 +22,22 @@ from loratory.predictors.calibrated import OperatingPoint, apply_temperature
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.heads import PooledHead
-from loratory.protocols import EncodeRequest, Input, Prediction, Predictor, ScoreRequest, TokenIds, require_causal
+from loratory.protocols import (
+    JSON,
+    EncodeRequest,
+    Input,
+    Labelled,
+    Prediction,
+    Predictor,
+    ScoreRequest,
+    Task,
+    TokenIds,
+    require_causal,
+)
 
 NEXT_TOKENS = 20
-MAX_WRITER_TEXTS = 48  # golden texts of a model that writes: each is a whole prompt
+MAX_WRITER_TEXTS = 60  # golden texts of a model that scores answers: each is a whole prompt
+MAX_GENERATED_TEXTS = 24  # of one that generates them, token by token
 
 
 def compute_goldens(predictor: Predictor, texts: Sequence[GoldenText]) -> GoldenSet:
@@ -40,9 +52,18 @@ def compute_goldens(predictor: Predictor, texts: Sequence[GoldenText]) -> Golden
     return GoldenSet.of(_compute_encoder_goldens(predictor, inner, point or OperatingPoint(), texts))
 
 
-def make_input(predictor: Predictor, one: GoldenText) -> Input:
-    """The task's input of a golden text."""
-    return one.input or InputFormat.from_task(predictor.task).parse_input(one.text, one.id)
+def make_input(task: Task, one: GoldenText) -> Input | None:
+    """The task's input of a golden text; None where a text alone is no input, as options come with it."""
+    if one.input:
+        return one.input
+    form = InputFormat.from_task(task)
+    return form.parse_input(one.text, one.id) if form.text_field else None
+
+
+def _pair_inputs(task: Task, texts: Sequence[GoldenText]) -> tuple[list[GoldenText], list[Input]]:
+    """Those texts that are an input of the task, and their inputs."""
+    pairs = [(one, made) for one in texts if (made := make_input(task, one)) is not None]
+    return [one for one, _ in pairs], [made for _, made in pairs]
 
 
 # ---- encoders
@@ -51,8 +72,8 @@ def _compute_encoder_goldens(
 ) -> list[Golden]:
     tokenizer = encoder.network.backbone.tokenizer
     filled = fill_window(encoder.max_row_tokens, lambda text: tokenizer.count_tokens([text])[0])
-    every = [*texts, *(GoldenText(f"adversarial-{name}", "adversarial", text) for name, text in filled.items())]
-    inputs = [make_input(predictor, one) for one in every]
+    filling = [GoldenText(f"adversarial-{name}", "adversarial", text) for name, text in filled.items()]
+    every, inputs = _pair_inputs(predictor.task, [*texts, *filling])
     rows = encoder.encode_rows(inputs)
     outputs = run_locally([EncodeRequest(encoder.network, mine[0][0]) for mine in rows])
     predictions = predictor.predict(inputs, run_locally)
@@ -80,6 +101,8 @@ def _make_golden(
     row_count, output, prediction = outcome
     states, head = encoder.network.backbone.compute_hidden_states(ids, encoder.network.adapter), encoder.network.head
     logits = output.double().numpy()
+    if logits.ndim > 1:
+        logits = logits[: len(ids)]  # rows of one batch are as long as its longest
     pooled = None
     if isinstance(head, PooledHead):
         mask = torch.ones(1, len(ids), dtype=torch.long)
@@ -94,10 +117,17 @@ def _make_golden(
         pooled,
         logits,
         compute_probabilities(logits, point.temperature),
-        prediction.answer,
+        simplify_answer(encoder.task, prediction),
         prediction.reason == "abstained",
         row_count,
     )
+
+
+def simplify_answer(task: Task, prediction: Prediction) -> JSON:
+    """The label of a task of labels, any other task's answer as it is; None where there is none."""
+    if prediction.answer is None or not isinstance(task, Labelled):
+        return prediction.answer
+    return task.label_of(prediction.answer)
 
 
 def compute_probabilities(logits: Floats, temperature: float) -> Floats:
@@ -109,15 +139,16 @@ def compute_probabilities(logits: Floats, temperature: float) -> Floats:
 
 # ---- models that write
 def _compute_writer_goldens(decoder: Decoder, texts: Sequence[GoldenText]) -> list[Golden]:
-    chosen = _choose_writer_texts(texts)
-    inputs = [make_input(decoder, one) for one in chosen]
+    chosen, inputs = _pair_inputs(decoder.task, _choose_writer_texts(decoder, texts))
     predictions = decoder.predict(inputs, run_locally)
     made = []
     for text, input, prediction in zip(chosen, inputs, predictions, strict=True):
         if prediction.reason == "long":
             continue
         ids = decoder.encode_prompt(input)
-        prompt = decoder.network.backbone.tokenizer.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+        prompt = _render_prompt(decoder, input, ids)
+        if prompt is None:
+            continue  # its text was cut: what is left of it is no text that tokenizes alike
         made.append(
             Golden(
                 text.id,
@@ -138,13 +169,28 @@ def _compute_writer_goldens(decoder: Decoder, texts: Sequence[GoldenText]) -> li
     return made
 
 
-def _choose_writer_texts(texts: Sequence[GoldenText]) -> list[GoldenText]:
-    """All that we wrote, and as many test texts as there is time for."""
+def _render_prompt(decoder: Decoder, input: Input, ids: TokenIds) -> str | None:
+    """The whole prompt as text; None where that has other ids than those that the fit reads."""
+    chat, tokenizer = decoder.chat, decoder.network.backbone.tokenizer.tokenizer
+    prompt = chat.render_prompt(decoder.list_messages(input))
+    again = list(tokenizer(prompt, add_special_tokens=not chat.has_template)["input_ids"])
+    if not chat.has_template and again and again[-1] == tokenizer.eos_token_id:
+        again = again[:-1]
+    return prompt if tuple(again) == ids else None
+
+
+def _choose_writer_texts(decoder: Decoder, texts: Sequence[GoldenText]) -> list[GoldenText]:
+    """As many test texts as there is time for, and those that we wrote; half and half where answers are generated."""
     tests = [one for one in texts if one.kind == "test"]
     written = [one for one in texts if one.kind != "test"]
-    room = max(MAX_WRITER_TEXTS - len(written), 12)
-    step = max(len(tests) // room, 1)
-    return [*tests[::step][:room], *written]
+    most = MAX_WRITER_TEXTS if decoder.template.scores_choices else MAX_GENERATED_TEXTS
+    kept = _spread(tests, max(most - len(written), most // 2))
+    return [*kept, *_spread(written, most - len(kept))]
+
+
+def _spread(texts: Sequence[GoldenText], count: int) -> list[GoldenText]:
+    """At most so many, from the first to the last."""
+    return list(texts[:: max(-(-len(texts) // max(count, 1)), 1)])
 
 
 def _score_next(decoder: Decoder, prompt: TokenIds) -> NextTokens:

@@ -13,7 +13,7 @@ import numpy as np
 from loratory.evaluation.statistics.proportions import compute_clopper_pearson
 from loratory.exporting.certificates.comparison import GoldenDifference, compare_golden
 from loratory.exporting.certificates.goldens import Golden, GoldenSet
-from loratory.exporting.certificates.tolerances import LOCATING_TOLERANCE, Tolerances
+from loratory.exporting.certificates.tolerances import Tolerances
 from loratory.protocols.exporters import ExportedModel, StageOutputs
 
 CONFIDENCE = 0.95
@@ -156,7 +156,7 @@ def find_divergence(measured: Measurement, limits: Tolerances) -> Divergence | N
     failed = _find_failed_stage(measured, limits)
     if failed is None:
         return None
-    return Divergence(_locate(measured, failed.stage), failed.problem)
+    return Divergence(_locate(measured, failed.stage, limits.locating), failed.problem)
 
 
 def _check_tokens(measured: Measurement) -> Divergence | None:
@@ -210,11 +210,11 @@ def _check_batches(measured: Measurement, limits: Tolerances) -> Divergence | No
     return None
 
 
-def _locate(measured: Measurement, failed: str) -> str:
+def _locate(measured: Measurement, failed: str, tolerance: float) -> str:
     """The first stage on the way to `failed` that is farther off than honest arithmetic is."""
     if failed in ("answer", "batch"):
         return failed
     for stage, far in measured.find_stage_maxima().items():
-        if stage == failed or far > LOCATING_TOLERANCE:
+        if stage == failed or far > tolerance:
             return stage
     return failed

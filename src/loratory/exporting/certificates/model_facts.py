@@ -13,6 +13,7 @@ from loratory.predictors.decoder import Decoder
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.heads import PooledHead, describe_head
 from loratory.protocols import JSON, Predictor
+from loratory.protocols.exporters import WRITER
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def describe_model(predictor: Predictor) -> ModelFacts:
             facts,
             (),
             backbone.config.model_type,
-            "writer",
+            WRITER,
             1.0,
             None,
             inner.context_length,
