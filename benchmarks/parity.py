@@ -53,6 +53,7 @@ FORMS = (
     "gguf",
     "vllm",
 )
+TEST_STEP, BATCH_MEMBERS = 4, 6  # of the goldens that faults are shown: one test text in four, two batches of six
 FAULTY_FORMS = ("peft", "onnx", "int8-weights")  # forms that faults are planted in
 
 
@@ -78,6 +79,7 @@ class Verdict:
     stage: str | None
     named: bool | None  # whether the stage is the one that should be named; None of honest forms
     seconds: float
+    goldens: int
     problem: str = ""
 
 
@@ -172,13 +174,16 @@ def export_missing_forms(run: Path, contender: str | None, places: Mapping[str, 
     """Export what is not there yet, all forms in one call, since they share goldens; returns the refusals."""
     from loratory.api.exports import export
     from loratory.errors import ParityError
+    from loratory.exporting.certificates.tolerances import MAX_MARGIN  # small runs cannot show less of a rounded form
 
     refusals: list[dict[str, str]] = []
     missing = [form for form, place in places.items() if not (place / CERTIFICATE).is_file()]
     while missing:
         try:
             place = places[missing[0]]  # one form is written to the folder itself, many into it
-            export(run, place if len(missing) == 1 else place.parent, to=missing, contender=contender)
+            export(
+                run, place if len(missing) == 1 else place.parent, to=missing, contender=contender, margin=MAX_MARGIN
+            )
             return refusals
         except ParityError as problem:
             refused = next(form for form in missing if not (places[form] / CERTIFICATE).is_file())
@@ -197,8 +202,27 @@ def list_subjects(exports: Mapping[str, Mapping[str, Path]]) -> Iterable[Subject
         if kind in kinds or not forms:
             continue
         kinds.add(kind)
-        for form in (name for name in forms if name in FAULTY_FORMS):
-            yield from (Subject(fit, form, forms[form], fault) for fault in choose_faults(form, forms[form]))
+        for form in (name for name in FAULTY_FORMS if name in forms):
+            thin = thin_goldens(ExportedFolder(forms[form]), forms[form].parent / f"{form}-thin").path
+            yield from (Subject(fit, form, thin, fault) for fault in choose_faults(form, thin))
+
+
+def thin_goldens(honest: ExportedFolder, place: Path) -> ExportedFolder:
+    """An honest copy with fewer goldens, so that a hundred faults take minutes: what few texts show, all show too."""
+    shutil.rmtree(place, ignore_errors=True)
+    made = honest.copy_to(place)
+    name = honest.certificate["goldens"]["file"]
+    rows = [json.loads(line) for line in (honest.path / name).read_text(encoding="utf-8").splitlines()]
+    tests = [row for row in rows if row["kind"] == "test"]
+    others = [row for row in rows if row["kind"] not in ("test", "batch")]
+    kept = sorted([*tests[::TEST_STEP], *others], key=lambda row: len(row["tokens"]))
+    step = max(1, len(kept) // BATCH_MEMBERS)
+    batches = [{"kind": "batch", "id": f"batch-{i}", "members": [r["id"] for r in kept[i::step]]} for i in range(2)]
+    made.replace(name, "".join(json.dumps(row) + "\n" for row in [*kept, *batches]).encode("utf-8"))
+    with made.edit_json(CERTIFICATE) as certificate:
+        certificate["goldens"] |= {"count": len(kept), "batches": len(batches)}
+    made.sign()
+    return made
 
 
 def choose_faults(form: str, folder: Path) -> list[PlantedFault]:
@@ -234,6 +258,7 @@ def run_verifiers(notebook: Notebook, subject: Subject, foreign: bool) -> None:
                 stage=found.stage,
                 named=named,
                 seconds=round(time.perf_counter() - started, 2),
+                goldens=honest.certificate["goldens"]["count"],
                 problem=found.problem,
             )
         )
@@ -250,6 +275,7 @@ def summarise(
     honest = [one for one in verdicts if not one.fault]
     return {
         "machine": processors.describe_machine(),
+        "goldens_of_faults": {one.fit: one.goldens for one in planted},
         "kinds_of_fault": len({one.fault for one in planted}),
         "faults": len(planted),
         "faults_caught": sum(one.refused for one in planted),

@@ -15,8 +15,8 @@ type Tolerance struct {
 
 var tolerances = map[string]Tolerance{
 	"exact":     {Checksum: 1e-3, Locating: 1e-4, Probability: 1e-4, Quantile: 2e-5, Batch: 1e-4, LabelMargin: 2e-4},
-	"reduced":   {Checksum: 5e-2, Locating: 2e-2, Probability: 2e-2, Quantile: 1e-2, Batch: 2e-3, LabelMargin: 2e-2},
-	"quantised": {Checksum: math.Inf(1), Locating: 1, Probability: 1, Quantile: 0.35, Batch: 1e-2, LabelMargin: 1, ByEvidence: true},
+	"reduced":   {Checksum: 5e-2, Locating: 3e-3, Probability: 2e-2, Quantile: 1e-2, Batch: 2e-3, LabelMargin: 2e-2},
+	"quantised": {Checksum: math.Inf(1), Locating: 0.3, Probability: 1, Quantile: 0.35, Batch: 1e-2, LabelMargin: 1, ByEvidence: true},
 }
 
 // maxMargin is the most that a quantised form may lose of its accuracy, whatever its certificate allows.

@@ -16,7 +16,7 @@ from loratory.exporting.certificates.certificate import (
     make_parity_error,
     seal_certificate,
 )
-from loratory.exporting.certificates.form_facts import check_form_facts, open_form
+from loratory.exporting.certificates.form_facts import check_form_facts, check_padding_side, open_form
 from loratory.exporting.certificates.goldens import GOLDENS_FILE, GoldenSet
 from loratory.exporting.certificates.measurement import Divergence, find_divergence, measure_form
 from loratory.exporting.certificates.model_facts import ModelFacts
@@ -48,6 +48,7 @@ def certify_folder(
         return None
     facts = {**reference.model.to_dict(), **get_form_facts(model)}
     check_form_facts(model, reference.model.to_dict(), format)
+    check_padding_side(folder, facts, format)
     measured = measure_form(model, reference.goldens, facts.get("max_batch"))
     limits = get_tolerances(kind, reference.model.head)
     if (found := find_divergence(measured, limits)) is not None:
