@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CERTIFICATE = "certificate.json"
+WRITER_FILES = {
+    "model": "merged/model.safetensors",
+    "tokenizer": "merged/tokenizer.json",
+    "config": "merged/config.json",
+}
 GRAPH_FACTS = "loratory"  # the key of a graph's metadata
 
 
@@ -41,9 +46,12 @@ class ExportedFolder:
 
     @property
     def files(self) -> Mapping[str, str]:
-        """What the certificate says that model, tokenizer, head and config are called; the last two may lack."""
-        named: Mapping[str, str | None] = self.certificate["model"]["files"]
-        return {role: name for role, name in named.items() if name is not None}
+        """What the certificate says that model, tokenizer, head and config are called; the last two may lack.
+
+        That of a model that writes may name none: they lie in merged/.
+        """
+        named: Mapping[str, str | None] | None = self.certificate["model"].get("files")
+        return {role: name for role, name in (named or WRITER_FILES).items() if name is not None}
 
     @property
     def model(self) -> str:

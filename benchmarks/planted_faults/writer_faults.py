@@ -18,6 +18,12 @@ def change_theta(config: dict[str, Any]) -> None:
             place["rope_theta"] *= 10
 
 
+def scale_positions(config: dict[str, Any]) -> None:
+    """Positions are half of what they were, as where a longer context is claimed."""
+    parameters = config.get("rope_parameters") or {"rope_theta": config.get("rope_theta", 10000.0)}
+    config["rope_parameters"] = {**parameters, "rope_type": "linear", "factor": 2.0}
+
+
 def narrow_window(config: dict[str, Any]) -> None:
     """Tokens see the last few alone."""
     config.update(sliding_window=4, use_sliding_window=True, max_window_layers=0)
@@ -85,6 +91,7 @@ def has_generation_config(folder: ExportedFolder) -> bool:
 WRITERS, NUMBERS = (WRITER,), ("embedding", "layer", "logits", "probabilities")
 WRITER_FAULTS = (
     PlantedFault("the rotary base is ten times larger", WRITERS, NUMBERS, change_config(change_theta)),
+    PlantedFault("rotary positions are scaled", WRITERS, NUMBERS, change_config(scale_positions)),
     PlantedFault("a sliding window of 4", WRITERS, NUMBERS, change_config(narrow_window), suits=has_window),
     PlantedFault("the output is not tied", WRITERS, NUMBERS, untie, suits=has_tied_output),
     PlantedFault("halves of queries are swapped", WRITERS, NUMBERS, change_weights(swap_halves)),
