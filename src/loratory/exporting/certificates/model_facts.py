@@ -34,6 +34,7 @@ class ModelFacts:
     output_adapter: str | None = None  # how outputs become the task's answer
     scope: Mapping[str, JSON] | None = None  # of a pooled head: scale and bias, from which abstention may be computed
     has_span_rules: bool = False  # whether the fit adds spans by rules, which no form holds
+    quantised_base: bool = False  # whether the fit was measured over a base in four bits; forms have the full one
     max_batch: int | None = None  # rows of one call that the form takes
     files: Mapping[str, str | None] | None = None  # model, tokenizer, head, config: names in the folder
 
@@ -90,6 +91,7 @@ def describe_model(predictor: Predictor) -> ModelFacts:
             0,
             backbone.tokenizer.pad_token_id,
             None,
+            quantised_base=backbone.unquantized is not backbone,
         )
     raise UnsupportedTask(
         f"a fit of {type(inner).__name__} has no neural network that a certificate could follow stage by stage",
@@ -117,5 +119,6 @@ def _describe_encoder(encoder: Encoder, point: OperatingPoint | None, task: Mapp
         pooling=head.pooling if is_pooled else None,
         output_adapter=encoder.output_adapter_name,
         has_span_rules=bool(encoder.span_rules),
+        quantised_base=backbone.unquantized is not backbone,
         scope={"scale": float(head.log_scale.exp()), "bias": head.bias.tolist()} if is_pooled else None,
     )
