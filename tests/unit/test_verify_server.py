@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loratory.errors import ParityError, UnsupportedTask
+from loratory.errors import ParityError, SpecError, UnsupportedTask
 from loratory.experiment.inference import verify_server as server
 from loratory.exporting.certificates.certificate import Certificate
 from loratory.exporting.certificates.certification import certify_folder
@@ -46,7 +46,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, folder: Path, dialect: ToyDialect) -> d
         yield dialect
 
     monkeypatch.setattr(server, "DIALECTS", {"loratory": open_toy})
-    return server.verify_server("http://toy", None, *open_certified(folder))
+    return server.verify_server(server.ServerRequest("http://toy"), *open_certified(folder))
 
 
 def test_a_server_of_the_same_fit_passes(monkeypatch: pytest.MonkeyPatch, certified: Path) -> None:
@@ -92,4 +92,11 @@ def test_a_model_that_writes_is_not_asked(monkeypatch: pytest.MonkeyPatch, certi
     certificate, goldens = open_certified(certified)
     values = {**certificate.values, "model": {**certificate.model, "head": "writer"}}
     with pytest.raises(UnsupportedTask, match="writes"):
-        server.verify_server("http://toy", None, Certificate(values), goldens)
+        server.verify_server(server.ServerRequest("http://toy"), Certificate(values), goldens)
+
+
+def test_a_precision_without_a_tolerance(certified: Path) -> None:
+    request = server.ServerRequest("http://toy", precision="int8")
+    with pytest.raises(SpecError, match="no tolerance") as caught:
+        server.verify_server(request, *open_certified(certified))
+    assert caught.value.allowed == "fp32, bf16"
