@@ -111,9 +111,7 @@ def verify_server(request: ServerRequest, certificate: Certificate, goldens: Gol
     with DIALECTS[request.dialect](request.url, request.task) as opened:
         measured = measure_form(ServedModel(opened, certificate.model["labels"]), asked)
     if (found := find_divergence(measured, limits)) is not None:
-        raise make_parity_error(
-            found.stage, found.problem, url, remedy="serve the fit that the folder was exported from"
-        )
+        raise make_parity_error(found.stage, found.problem, request.url, remedy=DIFFERENT_SERVER)
     return {
         "passed": True,
         "url": request.url,
