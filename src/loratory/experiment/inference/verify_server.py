@@ -99,8 +99,7 @@ def verify_server(request: ServerRequest, certificate: Certificate, goldens: Gol
             where="--url",
             allowed="a folder whose fit labels texts or spans",
         )
-    labelled = certificate.model["task"].get("kind") != "tag"
-    asked = _keep_askable(goldens, labelled)
+    asked = _keep_askable(goldens)
     if request.precision not in PRECISION_CLASSES:
         raise SpecError(
             f"there is no tolerance for a server in {request.precision!r}",
@@ -124,13 +123,16 @@ def verify_server(request: ServerRequest, certificate: Certificate, goldens: Gol
     }
 
 
-def _keep_askable(goldens: GoldenSet, labelled: bool) -> GoldenSet:
+def _keep_askable(goldens: GoldenSet) -> GoldenSet:
     """Goldens with a text: a server refuses an empty one by its schema. Spans have no probabilities of a text."""
-    kept = [one if labelled else _drop_probabilities(one) for one in goldens.goldens if one.text]
+    kept = [_drop_token_probabilities(one) for one in goldens.goldens if one.text]
     ids = {one.id for one in kept}
     batches = {name: tuple(one for one in members if one in ids) for name, members in goldens.batches.items()}
     return GoldenSet(tuple(kept), {name: members for name, members in batches.items() if members})
 
 
-def _drop_probabilities(golden: Golden) -> Golden:
+def _drop_token_probabilities(golden: Golden) -> Golden:
+    """A server tells the spans of a text, joined over its rows, and no probabilities of tokens."""
+    if golden.probabilities is None or golden.probabilities.ndim == 1:
+        return golden
     return replace(golden, probabilities=None, rows=1)

@@ -12,6 +12,7 @@ from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.heads import PooledHead, describe_head
+from loratory.predictors.output_adapters import load_output_adapter
 from loratory.protocols import JSON, Predictor
 from loratory.protocols.exporters import WRITER
 
@@ -55,7 +56,9 @@ class ModelFacts:
     @property
     def is_per_token(self) -> bool:
         """Whether each token has outputs, not the text."""
-        return bool(self.task.get("kind") == "tag") if self.output_adapter is None else self.output_adapter != "labels"
+        if self.output_adapter is None:
+            return False
+        return load_output_adapter(self.output_adapter).stock_names.per_token
 
     @property
     def point(self) -> OperatingPoint:
