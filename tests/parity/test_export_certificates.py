@@ -97,7 +97,7 @@ def test_forms_of_a_family_are_certified_and_verified(
         assert measured["deterministic"]
         assert measured["answers_compared"] >= 30
         assert set(measured["stages"]) >= {"embedding", "layer 1", "layer 2", "logits"}
-        assert verify_export(folder, None, None)[0] == folder.name
+        assert verify_export(folder)[0] == folder.name
     exact = done.certificates[tmp_path / "out" / "onnx"]
     rounded = done.certificates[tmp_path / "out" / "onnx-fp16"]
     assert rounded.values["chain"] == {"exact_member": exact.digest}

@@ -22,6 +22,9 @@ def command(
     ],
     url: UrlOption = None,
     task: TaskOption = None,
+    precision: Annotated[
+        str, typer.Option("--precision", metavar="NAME", help="With --url: how the server computes, fp32 or bf16.")
+    ] = "fp32",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -37,7 +40,7 @@ def command(
 
     out = Output(as_json, quiet)
     with out.note_when_slow(f"verifying {folder} ..."):
-        made = verify(folder, url=url, task=task)
+        made = verify(folder, url=url, task=task, precision=precision)
     measured = made.facts["measured"]
     agreement = measured["label_agreement"]
     out.print(f"verified: {url or folder} ({made.format})")

@@ -91,7 +91,8 @@ class ExportSession:
 
     def _add_evidence(self, reference: Reference, name: str, exporter: Exporter[Any]) -> Reference:
         """With the test rows, where the form's class is decided by them; the reading is noted first."""
-        kind, run = get_tolerance_class(exporter, reference.model.head), self.golden_source.run
+        run, model = self.golden_source.run, reference.model
+        kind = get_tolerance_class(exporter, model.head, model.quantised_base)
         if kind == "exact" or run is None:
             return reference
         evidence = load_evidence(run, self.artifact, reference.model, self.margin)

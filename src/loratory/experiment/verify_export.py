@@ -7,18 +7,18 @@ from typing import Any
 
 from loratory.errors import ArtifactError, SpecError
 from loratory.experiment.export_fit import load_exporter
-from loratory.experiment.inference.verify_server import verify_server
+from loratory.experiment.inference.verify_server import ServerRequest, verify_server
 from loratory.exporting.certificates.certificate import read_certificate
 from loratory.exporting.certificates.verification import open_certified, verify_folder
 
 
-def verify_export(folder: Path, url: str | None, task: str | None) -> tuple[str, dict[str, Any], tuple[str, ...]]:
+def verify_export(folder: Path, server: ServerRequest | None = None) -> tuple[str, dict[str, Any], tuple[str, ...]]:
     """The format, what was measured here, and notes; raises ArtifactError, ParityError, ServerError."""
     if not folder.is_dir():
         raise ArtifactError("there is no such folder", where=str(folder), allowed="a folder that loratory export wrote")
-    if url is not None:
+    if server is not None:
         certificate, goldens = open_certified(folder)
-        return certificate.format, verify_server(url, task, certificate, goldens), ()
+        return certificate.format, verify_server(server, certificate, goldens), ()
     name = read_certificate(folder).format
     try:
         exporter = load_exporter(name)

@@ -127,8 +127,13 @@ class ClassifyingExporter(Protocol):
         """The class for fits of this head: pooled, stock, token, or WRITER."""
 
 
-def get_tolerance_class(exporter: Exporter[OptionsT], head: str) -> ToleranceClass | None:
-    """The class that a form of an exporter belongs to; None where it is no model."""
-    if isinstance(exporter, ClassifyingExporter):
-        return exporter.select_tolerance_class(head)
-    return exporter.tolerance_class
+def get_tolerance_class(exporter: Exporter[OptionsT], head: str, quantised_base: bool = False) -> ToleranceClass | None:
+    """The class that a form of an exporter belongs to; None where it is no model.
+
+    A fit that was measured over a base in four bits is exported over the full one, which is another model: what that
+    changes is weighed as rounding is.
+    """
+    own = (
+        exporter.select_tolerance_class(head) if isinstance(exporter, ClassifyingExporter) else exporter.tolerance_class
+    )
+    return "quantised" if own is not None and quantised_base else own

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from loratory.data.task_inputs import InputFormat
-from loratory.errors import UnsupportedTask
+from loratory.errors import SpecError, UnsupportedTask
 from loratory.experiment.inference.remote import RemoteAnswerer, open_remote
 from loratory.exporting.certificates.certificate import Certificate, make_parity_error
 from loratory.exporting.certificates.goldens import Golden, GoldenSet
 from loratory.exporting.certificates.measurement import find_divergence, measure_form
 from loratory.exporting.certificates.tolerances import TOLERANCES
 from loratory.protocols import Input, Prediction
-from loratory.protocols.exporters import WRITER, StageOutputs
+from loratory.protocols.exporters import WRITER, StageOutputs, ToleranceClass
 
 
 class ServerDialect(Protocol):
@@ -74,9 +74,24 @@ class ServedModel:
         return StageOutputs(probabilities=shares, answer=answer, has_answer=True)
 
 
-def verify_server(
-    url: str, task: str | None, certificate: Certificate, goldens: GoldenSet, dialect: str = "loratory"
-) -> dict[str, Any]:
+PRECISION_CLASSES: Mapping[str, ToleranceClass] = {"fp32": "exact", "bf16": "reduced"}
+DIFFERENT_SERVER = (
+    "serve the fit that was exported, without a fallback that answers in its place; where the server computes in bf16 "
+    "(precision: auto may choose it) add --precision bf16"
+)
+
+
+@dataclass(frozen=True)
+class ServerRequest:
+    """Which server is asked, and how it computes."""
+
+    url: str
+    task: str | None = None  # the task's name on the server, where it has several
+    precision: str = "fp32"
+    dialect: str = "loratory"
+
+
+def verify_server(request: ServerRequest, certificate: Certificate, goldens: GoldenSet) -> dict[str, Any]:
     """What was measured of a server; raises ParityError where it does not answer as the fit, ServerError."""
     if certificate.model.get("head") == WRITER:
         raise UnsupportedTask(
@@ -84,17 +99,22 @@ def verify_server(
             where="--url",
             allowed="a folder whose fit labels texts or spans",
         )
-    labelled = certificate.model["task"].get("kind") != "tag"
-    asked = _keep_askable(goldens, labelled)
-    with DIALECTS[dialect](url, task) as opened:
-        measured = measure_form(ServedModel(opened, certificate.model["labels"]), asked)
-    if (found := find_divergence(measured, TOLERANCES["exact"])) is not None:
-        raise make_parity_error(
-            found.stage, found.problem, url, remedy="serve the fit that the folder was exported from"
+    asked = _keep_askable(goldens)
+    if request.precision not in PRECISION_CLASSES:
+        raise SpecError(
+            f"there is no tolerance for a server in {request.precision!r}",
+            where="--precision",
+            allowed=", ".join(PRECISION_CLASSES),
         )
+    limits = TOLERANCES[PRECISION_CLASSES[request.precision]]
+    with DIALECTS[request.dialect](request.url, request.task) as opened:
+        measured = measure_form(ServedModel(opened, certificate.model["labels"]), asked)
+    if (found := find_divergence(measured, limits)) is not None:
+        raise make_parity_error(found.stage, found.problem, request.url, remedy=DIFFERENT_SERVER)
     return {
         "passed": True,
-        "url": url,
+        "url": request.url,
+        "tolerances": limits.to_dict(),
         "format": certificate.format,
         "certificate": certificate.digest,
         "asked": len(asked.goldens),
@@ -103,13 +123,16 @@ def verify_server(
     }
 
 
-def _keep_askable(goldens: GoldenSet, labelled: bool) -> GoldenSet:
+def _keep_askable(goldens: GoldenSet) -> GoldenSet:
     """Goldens with a text: a server refuses an empty one by its schema. Spans have no probabilities of a text."""
-    kept = [one if labelled else _drop_probabilities(one) for one in goldens.goldens if one.text]
+    kept = [_drop_token_probabilities(one) for one in goldens.goldens if one.text]
     ids = {one.id for one in kept}
     batches = {name: tuple(one for one in members if one in ids) for name, members in goldens.batches.items()}
     return GoldenSet(tuple(kept), {name: members for name, members in batches.items() if members})
 
 
-def _drop_probabilities(golden: Golden) -> Golden:
+def _drop_token_probabilities(golden: Golden) -> Golden:
+    """A server tells the spans of a text, joined over its rows, and no probabilities of tokens."""
+    if golden.probabilities is None or golden.probabilities.ndim == 1:
+        return golden
     return replace(golden, probabilities=None, rows=1)

@@ -35,18 +35,22 @@ class Reference:
     evidence: AccuracyEvidence | None = None  # rows of the test split; None where there are none
 
 
+FORM_KEYS = ("files", "max_batch")  # what a form alone knows; all else that it says has to be what the fit says
+
+
 def certify_folder(
     folder: Path, format: str, exporter: Exporter[Any], reference: Reference, exact_member: str | None = None
 ) -> Certificate | None:
-    """Write goldens.jsonl and certificate.json into a staged folder.
+    """Write goldens.jsonl and certificate.json into a staged folder; None where that does not answer by itself.
 
-    None where the folder does not answer by itself. `exact_member` is the digest of the certificate of the form that
-    this one rounds. Raises ParityError where it is not the fit; whoever stages the folder then removes it.
+    `exact_member`: the digest of the certificate of the form that this one rounds. Raises ParityError where it is not
+    the fit; whoever stages the folder then removes it.
     """
-    kind = get_tolerance_class(exporter, reference.model.head)
+    kind = get_tolerance_class(exporter, reference.model.head, reference.model.quantised_base)
     if kind is None or (model := open_form(folder, exporter)) is None:
         return None
-    facts = {**reference.model.to_dict(), **get_form_facts(model)}
+    own = get_form_facts(model)
+    facts = {**reference.model.to_dict(), **{key: own[key] for key in FORM_KEYS if key in own}}
     check_form_facts(model, reference.model.to_dict(), format)
     check_padding_side(folder, facts, format)
     measured = measure_form(model, reference.goldens, facts.get("max_batch"))

@@ -12,6 +12,7 @@ from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
 from loratory.predictors.decoder import Decoder
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.heads import PooledHead, describe_head
+from loratory.predictors.output_adapters import load_output_adapter
 from loratory.protocols import JSON, Predictor
 from loratory.protocols.exporters import WRITER
 
@@ -34,6 +35,7 @@ class ModelFacts:
     output_adapter: str | None = None  # how outputs become the task's answer
     scope: Mapping[str, JSON] | None = None  # of a pooled head: scale and bias, from which abstention may be computed
     has_span_rules: bool = False  # whether the fit adds spans by rules, which no form holds
+    quantised_base: bool = False  # whether the fit was measured over a base in four bits; forms have the full one
     max_batch: int | None = None  # rows of one call that the form takes
     files: Mapping[str, str | None] | None = None  # model, tokenizer, head, config: names in the folder
 
@@ -54,7 +56,9 @@ class ModelFacts:
     @property
     def is_per_token(self) -> bool:
         """Whether each token has outputs, not the text."""
-        return bool(self.task.get("kind") == "tag") if self.output_adapter is None else self.output_adapter != "labels"
+        if self.output_adapter is None:
+            return False
+        return load_output_adapter(self.output_adapter).stock_names.per_token
 
     @property
     def point(self) -> OperatingPoint:
@@ -90,6 +94,7 @@ def describe_model(predictor: Predictor) -> ModelFacts:
             0,
             backbone.tokenizer.pad_token_id,
             None,
+            quantised_base=backbone.unquantized is not backbone,
         )
     raise UnsupportedTask(
         f"a fit of {type(inner).__name__} has no neural network that a certificate could follow stage by stage",
@@ -117,5 +122,6 @@ def _describe_encoder(encoder: Encoder, point: OperatingPoint | None, task: Mapp
         pooling=head.pooling if is_pooled else None,
         output_adapter=encoder.output_adapter_name,
         has_span_rules=bool(encoder.span_rules),
+        quantised_base=backbone.unquantized is not backbone,
         scope={"scale": float(head.log_scale.exp()), "bias": head.bias.tolist()} if is_pooled else None,
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,11 @@ def open_graph_model(folder: Path) -> GraphModel:
             where=str(file),
             allowed=f"metadata {FACTS_KEY!r}, as loratory export writes it",
         ) from problem
-    return GraphModel(create_session(file), _read_tokenizer(folder / TOKENIZER_FILE), facts)
+    session = create_session(file)
+    takes_one = session.get_inputs()[0].shape[0] == 1  # of the graph itself: what it says of itself is not believed
+    return GraphModel(
+        session, _read_tokenizer(folder / TOKENIZER_FILE), replace(facts, max_batch=1 if takes_one else None)
+    )
 
 
 def create_session(file: Path) -> Any:
