@@ -106,6 +106,25 @@ def get_fault(name: str) -> PlantedFault:
     return next(fault for fault in PLANTED_FAULTS if fault.name == name)
 
 
+def test_faults_have_names_of_their_own_and_stages_that_exist() -> None:
+    names = [fault.name for fault in PLANTED_FAULTS]
+    assert len(set(names)) == len(names) >= 40
+    stages = {stage for fault in PLANTED_FAULTS for stage in fault.stages}
+    known = {"digest", "tokens", "embedding", "layer", "pooled", "logits", "probabilities", "labels", "answer", "batch"}
+    assert stages <= known | {"unreadable"}
+    assert known <= stages  # every stage has a fault that is to be seen there
+
+
+def test_a_fault_leaves_the_honest_folder_as_it_is(folder_of: Callable[[str, str], Path], tmp_path: Path) -> None:
+    honest = ExportedFolder(folder_of("bert", "peft"))
+    before = {file: file.read_bytes() for file in honest.path.rglob("*") if file.is_file()}
+    for number, fault in enumerate(
+        fault for fault in PLANTED_FAULTS if fault.suits(honest) and "weights" in fault.kinds
+    ):
+        fault.apply(honest, tmp_path / str(number))
+    assert {file: file.read_bytes() for file in honest.path.rglob("*") if file.is_file()} == before
+
+
 @pytest.mark.parametrize("name", FOLDER_PLANS)
 def test_go_passes_an_honest_folder(go_verifier: list[str], folder_of: Callable[[str, str], Path], name: str) -> None:
     done = subprocess.run([*go_verifier, str(folder_of(name, "peft"))], capture_output=True, text=True)
