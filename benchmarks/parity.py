@@ -4,14 +4,15 @@ python benchmarks/parity.py [RUN ...] [--minutes 30]      writes results/parity.
 
 Each RUN is a finished run; without one three are trained first: risk-triage with LoRA and a pooled head at an operating
 point, the same with a stock head, and the embedded writer. Every run is exported to every form that it has. The faults
-are planted in the forms of the first run and of the first writer; the verifiers in Go and JavaScript run every honest
-form and the faults that `--foreign` says. What is done is kept in the work folder, so that a stopped benchmark goes on.
+are planted in the forms of the first run and of the first writer; each verifier judges the forms that it runs. What is
+done is kept in the work folder, so that a stopped benchmark goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -53,7 +54,7 @@ FORMS = (
     "gguf",
     "vllm",
 )
-TEST_STEP, BATCH_MEMBERS = 4, 6  # of the goldens that faults are shown: one test text in four, two batches of six
+TEST_STEP, BATCH_MEMBERS = 6, 6  # of the goldens that faults are shown: one test text in six, two batches of six
 FAULTY_FORMS = ("peft", "onnx", "int8-weights")  # forms that faults are planted in
 
 
@@ -121,9 +122,8 @@ def main() -> None:
     exports, refusals = export_runs(runs, options.work)
     notebook = Notebook(options.work / "verdicts.jsonl")
     for subject in list_subjects(exports):
-        foreign = subject.fault is None or options.foreign == "all" or subject.fault.name in options.foreign.split(",")
         if time.monotonic() < until:
-            run_verifiers(notebook, subject, foreign)
+            run_verifiers(notebook, subject, options.verifiers.split(","))
     result = summarise(exports, refusals, notebook.verdicts)
     file = options.output or processors.RESULTS / "parity.json"
     file.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -136,7 +136,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("runs", nargs="*", type=Path)
     parser.add_argument("--work", type=Path, default=Path("runs/parity"))
     parser.add_argument("--minutes", type=float, default=60, help="stop after so many, and go on with the next call")
-    parser.add_argument("--foreign", default="all", help="faults for Go and JavaScript too, with commas; or all")
+    parser.add_argument("--verifiers", default="python,go,js", help="whose turn it is; two calls may run side by side")
     parser.add_argument("--output", type=Path)
     return parser.parse_args()
 
@@ -203,7 +203,9 @@ def list_subjects(exports: Mapping[str, Mapping[str, Path]]) -> Iterable[Subject
             continue
         kinds.add(kind)
         for form in (name for name in FAULTY_FORMS if name in forms):
-            thin = thin_goldens(ExportedFolder(forms[form]), forms[form].parent / f"{form}-thin").path
+            thin = forms[form].parent / f"{form}-thin"
+            if not (thin / CERTIFICATE).is_file():
+                thin_goldens(ExportedFolder(forms[form]), thin)
             yield from (Subject(fit, form, thin, fault) for fault in choose_faults(form, thin))
 
 
@@ -233,15 +235,15 @@ def choose_faults(form: str, folder: Path) -> list[PlantedFault]:
     return [fault for fault in found if "graph" in fault.kinds and len(fault.kinds) == 1]
 
 
-def run_verifiers(notebook: Notebook, subject: Subject, foreign: bool) -> None:
+def run_verifiers(notebook: Notebook, subject: Subject, names: Sequence[str]) -> None:
     """What the verifiers say of a folder, honest or with a fault, where they have not said it yet."""
     honest, fault = ExportedFolder(subject.folder), subject.fault
     known = fault.name if fault else None
-    verifiers = {name: one for name, one in list_verifiers(honest).items() if foreign or name == "python"}
+    verifiers = {name: one for name, one in list_verifiers(honest).items() if name in names}
     asked = {n: one for n, one in verifiers.items() if not notebook.has(subject.fit, subject.form, known, n)}
     if not asked:
         return
-    place = subject.folder.parent / f"{subject.form}-faulty"
+    place = subject.folder.parent / f"{subject.form}-faulty-{os.getpid()}"
     shutil.rmtree(place, ignore_errors=True)
     verified = fault.apply(honest, place) if fault else honest
     for name, verify in asked.items():
