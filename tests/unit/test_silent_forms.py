@@ -1,4 +1,4 @@
-"""A form that shows no outputs at all, as one whose head was lost: it must not pass for want of something to compare."""
+"""A form that shows no outputs, as one whose head was lost: it must not pass for want of something to compare."""
 
 from __future__ import annotations
 
