@@ -324,7 +324,7 @@ def export_rivals(run: Path, folder: Path) -> tuple[Path, Path]:
     from rivals import quantise  # needs fastapi, which Loratory does not
 
     subprocess.run(
-        [sys.executable, "-m", "loratory", "export", str(run), "--layout", "stock", "--output", str(folder / "stock")],
+        [sys.executable, "-m", "loratory", "export", str(run), "--to", "peft", "--output", str(folder / "stock")],
         check=True,
         capture_output=True,
     )

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from loratory.api.runs import CheckResult, Recipe, WrittenSpec, check, init, open_run, read_spec, recipes, run
     from loratory.api.scores import Score
     from loratory.api.servers import RunningServer, serve
+    from loratory.api.verification import VerifiedExport, verify
     from loratory.errors import (
         ArtifactError,
         BaseModelError,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         LoratoryError,
         MissingExtra,
         OutOfMemory,
+        ParityError,
         RunInterrupted,
         ServerError,
         SpecError,
@@ -70,6 +72,7 @@ _MODULES = {  # module -> the public names in it
     ),
     "loratory.api.scores": ("Score",),
     "loratory.api.servers": ("RunningServer", "serve"),
+    "loratory.api.verification": ("VerifiedExport", "verify"),
     "loratory.errors": (
         "ArtifactError",
         "BaseModelError",
@@ -78,6 +81,7 @@ _MODULES = {  # module -> the public names in it
         "LoratoryError",
         "MissingExtra",
         "OutOfMemory",
+        "ParityError",
         "RunInterrupted",
         "ServerError",
         "SpecError",
@@ -106,6 +110,7 @@ __all__ = [
     "MissingExtra",
     "Model",
     "OutOfMemory",
+    "ParityError",
     "Prediction",
     "Recipe",
     "Run",
@@ -121,6 +126,7 @@ __all__ = [
     "TrainingDiverged",
     "UnsupportedTask",
     "Verdict",
+    "VerifiedExport",
     "WrittenSpec",
     "__version__",
     "bases",
@@ -142,6 +148,7 @@ __all__ = [
     "serve",
     "stress",
     "suggest_base",
+    "verify",
 ]
 
 if not TYPE_CHECKING:

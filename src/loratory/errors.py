@@ -65,6 +65,13 @@ class ArtifactError(LoratoryError):
     """A folder is no valid artifact: no manifest, or a file differs from it."""
 
 
+class ParityError(LoratoryError):
+    """An exported form does not answer as the fit does. `stage` is the first that differs: tokens, layer 3, answer."""
+
+    exit_code = 3
+    stage: str = ""
+
+
 class StorageError(LoratoryError):
     """The disk is full, read-only or failing. What was complete before is untouched."""
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from loratory.artifacts.manifests import extend_artifact, stage_artifact
+from loratory.artifacts.manifests import extend_artifact, open_artifact, stage_artifact
 from loratory.discovery import list_names
 from loratory.experiment.export_fit import load_exporter
 from loratory.exporting import stock_layouts
 from loratory.exporting.contract_checks import verify_exporter
+from loratory.exporting.export_target import StagedTarget, describe_export
 from loratory.predictors import predictor_files
 from loratory.regimes.lora import Lora
 from loratory.regimes.majority import Majority
@@ -27,7 +28,11 @@ REGIMES: dict[str, Callable[[], Any]] = {
     "lora-stock": lambda: Lora(rank=2, head="stock"),
 }
 OPTIONS = {"router": {"task_name": "intent"}}
-SUITS = {"stock": {"lora", "lora-stock"}, "router": {"lora-stock"}}
+SUITS = {
+    "peft": {"lora", "lora-stock"},
+    "router": {"lora-stock"},
+    "onnx": {"lora", "lora-stock"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +51,32 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return made
 
 
+@pytest.fixture(scope="module")
+def exact_members(fits: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path | None]:
+    """The folder of a fit in the exact form of an exporter, made when it is first asked for."""
+    home = tmp_path_factory.mktemp("exact")
+
+    def export_exact(form: str, fit: str) -> Path | None:
+        exporter, artifact = load_exporter(form), open_artifact(fits[fit])
+        if exporter.check_support(artifact) is not None:
+            return None
+        target = StagedTarget(home / form / fit, describe_export(artifact, fits[fit], form))
+        if not target.output.exists():
+            exporter.export(artifact, target, exporter.Options())
+        return target.output
+
+    return export_exact
+
+
 @pytest.mark.parametrize("name", list_names("exporters"))
-def test_it_exports_what_suits_and_refuses_the_rest(name: str, fits: dict[str, Path], tmp_path: Path) -> None:
+def test_it_exports_what_suits_and_refuses_the_rest(
+    name: str, fits: dict[str, Path], exact_members: Callable[[str, str], Path | None], tmp_path: Path
+) -> None:
     exporter = load_exporter(name)
-    suits = {
-        fit for fit, folder in fits.items() if verify_exporter(exporter, folder, tmp_path / fit, OPTIONS.get(name))
-    }
+    suits = set()
+    for fit, folder in fits.items():
+        exact = exact_members(exporter.exact_form, fit) if exporter.exact_form else None
+        if verify_exporter(exporter, folder, tmp_path / fit, OPTIONS.get(name), exact):
+            suits.add(fit)
     assert suits == SUITS.get(name, suits)
     assert suits

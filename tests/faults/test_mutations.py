@@ -172,7 +172,7 @@ def test_every_kind_is_loaded_where_nothing_was_changed(kinds: dict[str, Kind]) 
     assert {name: said_of(kind) for name, kind in kinds.items()} == dict.fromkeys(kinds, "")
     inside = {name: {file.name for file in kind.files()} for name, kind in kinds.items()}
     assert {"adapter_model.safetensors", "head.safetensors", "encoder.json"} <= inside["encoder with adapter"]
-    assert {"ladder.json", "verdict.json", "report.html", MANIFEST} <= inside["run"]
+    assert {"ladder.json", "golden.jsonl", "verdict.json", "report.html", MANIFEST} <= inside["run"]
     assert "linear.safetensors" in inside["linear"]
     assert "decoder.json" in inside["writer"]
 

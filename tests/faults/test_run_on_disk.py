@@ -60,6 +60,7 @@ def test_every_file_of_a_run_is_there(finished_run: Path) -> None:
             "contenders",
             "ladder.json",
             "verdict.json",
+            "golden.jsonl",
             "report.html",
             "latency.json",
             "manifest.json",

@@ -228,7 +228,7 @@ def test_every_layout_is_taken_in_again(
     ours = encoder.predict(INPUTS, run_locally)
     assert any(one.answer for one in ours)
     out = tmp_path / "out"
-    export_fit(ExportRequest(folder, None, "stock", out))
+    export_fit(ExportRequest(folder, None, ("peft",), out))
     base = "base_3" if form == "labels" else "base_5"
     two = tmp_path / "two"
     for name in ("adapter", base):
@@ -247,7 +247,7 @@ def test_an_export_answers_at_the_operating_point(fits: Fits, tmp_path: Path) ->
     with stage_artifact(tmp_path / "fit", {"contender": "lora"}) as part:
         predictor_files.save_predictor(part, operated)
         stock_layouts.write_stock_layouts(part, encoder, FACTS)
-    done = export_fit(ExportRequest(tmp_path / "fit", None, "stock", tmp_path / "out"))
+    done = export_fit(ExportRequest(tmp_path / "fit", None, ("peft",), tmp_path / "out"))
     assert any("operating" in note or "point" in note for note in done.notes)
     close(operated.predict(INPUTS, run_locally), open_predictor(tmp_path / "out")[0].predict(INPUTS, run_locally))
 
@@ -256,7 +256,7 @@ def test_the_routers_twin_answers_here(fits: Fits, tmp_path: Path) -> None:
     for form, head, task in (("labels", "stock", "intent"), ("spans", "token", "pii")):
         encoder, folder = fits("bert", form, head)
         twin = export_fit(
-            ExportRequest(folder, None, "router", tmp_path / form, {"task_name": task, "merged_only": True})
+            ExportRequest(folder, None, ("router",), tmp_path / form, {"task_name": task, "merged_only": True})
         ).folders[0]
         close(encoder.predict(INPUTS, run_locally), open_predictor(twin)[0].predict(INPUTS, run_locally))
         done = CliRunner().invoke(app, ["predict", str(twin), TEXTS[2], "--json"])
@@ -268,7 +268,9 @@ def test_the_routers_twin_answers_here(fits: Fits, tmp_path: Path) -> None:
 
 def test_the_routers_adapter_is_taken_in_over_its_base(fits: Fits, tmp_path: Path) -> None:
     encoder, folder = fits("bert", "labels", "stock")
-    adapter = export_fit(ExportRequest(folder, None, "router", tmp_path / "models", {"task_name": "intent"})).folders[0]
+    adapter = export_fit(
+        ExportRequest(folder, None, ("router",), tmp_path / "models", {"task_name": "intent"})
+    ).folders[0]
     import_folder(adapter, tmp_path / "in", base=str(folder.parent / "base-bert"))
     close(encoder.predict(INPUTS, run_locally), open_predictor(tmp_path / "in")[0].predict(INPUTS, run_locally))
 
@@ -318,7 +320,7 @@ def test_what_the_cards_show_runs(
     assert len(cards) == 4
     if encoder.stock_head is not None:
         task = "pii" if form == "spans" else "intent"
-        routed = export_fit(ExportRequest(folder, None, "router", tmp_path, {"task_name": task})).folders
+        routed = export_fit(ExportRequest(folder, None, ("router",), tmp_path, {"task_name": task})).folders
         os.symlink(folder.parent / "base-bert", tmp_path / "base-bert")
         cards += [(one / "README.md", tmp_path) for one in routed]
     ran = 0
@@ -333,6 +335,8 @@ def test_what_the_cards_show_runs(
 
 def test_nothing_that_is_exported_names_a_place_of_this_machine(fits: Fits, tmp_path: Path) -> None:
     _, folder = fits("bert", "labels", "stock")
-    for one in export_fit(ExportRequest(folder, None, "router", tmp_path / "models", {"task_name": "intent"})).folders:
+    for one in export_fit(
+        ExportRequest(folder, None, ("router",), tmp_path / "models", {"task_name": "intent"})
+    ).folders:
         for file in (*one.rglob("*.json"), *one.rglob("*.md")):
             assert str(folder.parent) not in file.read_text(encoding="utf-8"), file

@@ -36,7 +36,7 @@ def run(plugins: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_fit_becomes_a_table_that_answers_alone(run: Path, tmp_path: Path) -> None:
-    words = ("--layout", "weight-table", "--set", "digits=4", "--output", tmp_path / "out", "--json")
+    words = ("--to", "weight-table", "--set", "digits=4", "--output", tmp_path / "out", "--json")
     done = invoke("export", run, "--contender", "tfidf", *words)
     assert done.exit_code == 0, done.output
     answer = json.loads(done.stdout)
@@ -74,7 +74,7 @@ def test_it_is_listed_with_its_options_and_what_it_does_not_suit(run: Path) -> N
 
 
 def test_a_fit_that_does_not_suit_and_an_option_that_is_none(run: Path, tmp_path: Path) -> None:
-    words = ("--layout", "weight-table", "--output", tmp_path / "out")
+    words = ("--to", "weight-table", "--output", tmp_path / "out")
     refused = invoke("export", run, "-c", "majority", *words)
     assert isinstance(refused.exception, UnsupportedTask)
     assert refused.exception.remedy == "--contender tfidf"

@@ -178,5 +178,5 @@ def test_a_model_that_does_not_write_does_not_stream(model: loratory.Model) -> N
 
 
 def test_an_unknown_layout_is_told(run: loratory.Run, tmp_path: Path) -> None:
-    with pytest.raises(loratory.SpecError, match="did you mean 'stock'"):
-        loratory.export(run.folder, tmp_path / "out", layout="stok")
+    with pytest.raises(loratory.SpecError, match="did you mean 'peft'"):
+        loratory.export(run.folder, tmp_path / "out", to="peftt")

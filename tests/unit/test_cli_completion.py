@@ -62,7 +62,7 @@ def test_runs_and_their_contenders(complete: Complete) -> None:
 
 
 def test_layouts_methods_labels_and_actions(complete: Complete) -> None:
-    assert complete("loratory export runs/tickets --layout ") == sorted(list_names("exporters"))
+    assert complete("loratory export runs/tickets --to ") == sorted(list_names("exporters"))
     assert complete("loratory redact runs/tickets --how ") == ["type", "mask", "hash", "fake"]
     assert complete("loratory redact runs/tickets --label E") == ["EMAIL"]
     assert complete("loratory keys ") == ["add", "list", "revoke"]

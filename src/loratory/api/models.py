@@ -226,11 +226,18 @@ class Model:
         named = NamedColumns(others=columns)
         return stress_folder(self.source, self.contender, data, named, progress, options)
 
-    def export(self, output: str | Path, *, layout: str = "stock", options: Mapping[str, Any] | None = None) -> Export:
-        """Write the model in a form that other programs open. See `loratory.export`."""
+    def export(
+        self,
+        output: str | Path | None = None,
+        *,
+        to: str | Sequence[str] = "peft",
+        options: Mapping[str, Any] | None = None,
+        margin: float | None = None,
+    ) -> Export:
+        """Write the model in forms that other programs open, each with its certificate. See `loratory.export`."""
         from loratory.api.exports import export
 
-        return export(self.folder, output, layout=layout, options=options)
+        return export(self.folder, output, to=to, options=options, margin=margin)
 
     def __repr__(self) -> str:
         return f"<Model {self.contender!r} of {self.source}>"

@@ -204,16 +204,17 @@ class Run:
 
     def export(
         self,
-        output: str | Path,
+        output: str | Path | None = None,
         *,
-        layout: str = "stock",
+        to: str | Sequence[str] = "peft",
         contender: str | None = None,
         options: Mapping[str, Any] | None = None,
+        margin: float | None = None,
     ) -> Export:
-        """Write a contender in a form that other programs open; as `loratory.export`."""
+        """Write a contender in forms that other programs open, each with its certificate; as `loratory.export`."""
         from loratory.api.exports import export
 
-        return export(self.folder, output, layout=layout, contender=contender, options=options)
+        return export(self.folder, output, to=to, contender=contender, options=options, margin=margin)
 
     def to_dict(self) -> dict[str, Any]:
         """The whole evidence as plain data: ladder.json."""

@@ -38,6 +38,7 @@ from loratory.cli import (
     serve,
     stress,
     train,
+    verify,
 )
 from loratory.cli.error_handler import report_failure
 
@@ -60,7 +61,7 @@ Exit codes:
   0    done
   1    a question of the program was not answered
   2    a mistake: the message says how to correct it
-  3    loratory run --strict: the gate fails
+  3    run --strict: the gate fails; export, verify: not the measured model
   70   an error in loratory itself; a report is written to a file
   130  stopped with Ctrl-C; the same command resumes a run
 """
@@ -93,6 +94,7 @@ VERBS = (  # in the order in which a newcomer meets them
     rollback,
     retire,
     gc,
+    verify,
     train,
     stress,
     import_command,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,46 +15,97 @@ if TYPE_CHECKING:
     from loratory.cli.output import Output
 
 NAME = "export"
-EXAMPLES = ("loratory export runs/tickets", "loratory export runs/tickets -c lora --layout stock -o exported")
+EXAMPLES = (
+    "loratory export runs/tickets",
+    "loratory export runs/tickets --to peft,onnx",
+    "loratory export runs/tickets -c lora --to int8 --margin 0.01 -o exported",
+)
 
 
 def command(
     where: WhereArgument,
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="NAMES",
+            help="The formats to write: onnx or peft,onnx,int8.",
+            show_default=False,
+            autocompletion=complete_layout,
+        ),
+    ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Where to write.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Where to write. Default: RUN/exports/<format>.",
+            show_default=False,
+        ),
     ] = None,
     contender: ContenderOption = None,
-    layout: Annotated[
-        str,
-        typer.Option("--layout", metavar="NAME", help="The format to write.", autocompletion=complete_layout),
-    ] = "stock",
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="An option of the format: --set task_name=pii (repeatable)."),
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of a format: --set task_name=pii (repeatable)."),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            "--margin",
+            metavar="SHARE",
+            min=0.0,
+            max=0.05,
+            help="How much of the headline score a quantised form may lose. Default: evidence: margin of the spec.",
+            show_default=False,
+        ),
     ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Export a model in a format that other programs open.
+    """Export a model for other programs, with a certificate.
 
-    Without --output it lists the formats, their options, and why a format does not support this model. It replaces an
-    existing folder only where an export of the same model wrote it.
+    Without --to and --output it lists the formats, their options, and why a format does not support this model; without
+    --to it writes peft. A form that does not
+    answer as the fit is refused with exit code 3, and nothing of it is kept. A folder is replaced only where an export
+    of the same model wrote it.
     """
     from loratory.cli.output import Output
 
     out = Output(as_json, quiet)
-    if output is None:
+    if formats is None and output is None:
         _print_exporters(where, contender, out)
         return
     from loratory.api.exports import export
     from loratory.specs.option_parsing import parse_assignments
 
     with out.note_when_slow(f"exporting {where} ..."):
-        done = export(where, output, layout=layout, contender=contender, options=parse_assignments(change or ()))
+        done = export(
+            where,
+            output,
+            to=formats or "peft",
+            contender=contender,
+            options=parse_assignments(change or ()),
+            margin=margin,
+            on_start=lambda name: out.note(f"{name} ..."),
+        )
     for note in done.notes:
         out.note(f"note: {note}")
-    out.print(*(f"exported: {folder}" for folder in done.folders))
-    out.json({"folders": [str(folder) for folder in done.folders], "notes": list(done.notes)})
+    for folder in done.folders:
+        out.print(f"exported: {folder}", *_describe_certificate(done.certificates.get(folder)))
+    certificates = {str(folder): one for folder, one in done.certificates.items()}
+    out.json(
+        {"folders": [str(folder) for folder in done.folders], "notes": list(done.notes), "certificates": certificates}
+    )
+
+
+def _describe_certificate(certificate: Mapping[str, Any] | None) -> list[str]:
+    """What a certificate says, in lines below its folder."""
+    if certificate is None:
+        return []
+    from loratory.exporting.certificates.summary import summarise_certificate
+
+    return [f"  {line}" for line in summarise_certificate(certificate)]
 
 
 def _print_exporters(where: Path, contender: str | None, out: Output) -> None:
@@ -64,9 +116,9 @@ def _print_exporters(where: Path, contender: str | None, out: Output) -> None:
     rows = list_exporters(where, contender)
     for row in rows:
         out.print(
-            f"{row.name:<10} {row.summary}",
-            *(f"{'':<10} --set {one['name']}=...: {one['help']} ({one['allowed']})" for one in row.options),
-            f"{'':<10} {'supports this model' if row.suits else f'does not support this model: {row.problem}'}",
+            f"{row.name:<12} {row.summary}",
+            *(f"{'':<12} --set {one['name']}=...: {one['help']} ({one['allowed']})" for one in row.options),
+            f"{'':<12} {'supports this model' if row.suits else f'does not support this model: {row.problem}'}",
         )
     out.json([asdict(row) for row in rows])
-    out.next(f"loratory export {where} --layout NAME --output FOLDER")
+    out.next(f"loratory export {where} --to NAME")

@@ -22,7 +22,8 @@ from loratory.protocols import JSON, BackbonePool, Predictor
 from loratory.specs.spec import NAME_PATTERN, NAME_RULE
 
 LADDER_FILE, RUN_KIND, FIT_KIND = "ladder.json", "run", "fit"
-COVERED_FILES = (LADDER_FILE, "verdict.json", "report.html", "spec.lock.yaml", "environment.json")
+GOLDEN_FILE = "golden.jsonl"  # the texts on which every form of a fit is compared with it
+COVERED_FILES = (LADDER_FILE, GOLDEN_FILE, "verdict.json", "report.html", "spec.lock.yaml", "environment.json")
 METRICS_FILE = "metrics.json"  # beside a fit that has answered the test set
 
 

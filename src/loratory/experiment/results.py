@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from loratory.artifacts.durable_files import write_json, write_text
 from loratory.data.splitting import ledger
-from loratory.errors import ContenderPruned, LoratoryError
+from loratory.errors import ArtifactError, ContenderPruned, LoratoryError
 from loratory.evaluation import ladder as ladders
 from loratory.evaluation.contender_result import ContenderResult
 from loratory.evaluation.report.html_report import render_report
-from loratory.experiment.artifact_lookup import seal_run, unseal_run
+from loratory.experiment.artifact_lookup import GOLDEN_FILE, seal_run, unseal_run
 from loratory.experiment.events import reference_artifact
+from loratory.experiment.golden_sources import choose_golden_texts, format_golden_texts, parse_golden_texts
 from loratory.experiment.inference import stress_run
 from loratory.experiment.ledger_entries import compute_test_row_keys, make_test_read
 from loratory.experiment.run_context import FittedContender, RunContext
@@ -42,10 +44,34 @@ def write_results(
     unseal_run(paths.folder)
     write_json(paths.folder / "ladder.json", ladder)
     write_json(paths.folder / "verdict.json", ladder["verdict"])
+    _write_golden_texts(context, paths, rows, ladder["verdict"]["recommended"])
     write_text(paths.folder / "report.html", render_report(ladder, rows, task, context.split.quality, paths.folder))
     seal_run(paths.folder)
     context.on_event(RunConcluded(ladder, reference_artifact(paths.folder)))
     return ladder
+
+
+def _write_golden_texts(
+    context: RunContext, paths: RunPaths, rows: Sequence[ContenderResult], recommended: str | None
+) -> None:
+    """golden.jsonl: the texts on which every form of a fit will be compared with it, chosen once."""
+    file = paths.folder / GOLDEN_FILE
+    if file.is_file() and _are_golden_texts_of(file, context):
+        return
+    best = next((row for row in rows if row.name == recommended and row.fits), None)
+    predictions = None if best is None else best.shipped_fit.test.predictions
+    write_text(file, format_golden_texts(choose_golden_texts(context.split.parts.test, predictions)))
+
+
+def _are_golden_texts_of(file: Path, context: RunContext) -> bool:
+    """Whether a file was chosen from this test split: a frozen choice stays."""
+    try:
+        chosen = parse_golden_texts(file.read_bytes(), file)
+    except ArtifactError:
+        return False
+    texts = context.split.parts.test.texts
+    places = [(one, int(one.id.removeprefix("test-"))) for one in chosen if one.kind == "test"]
+    return all(place < len(texts) and texts[place] == one.text for one, place in places)
 
 
 def _collect_results(context: RunContext, paths: RunPaths, fitted: FittedContender) -> ContenderResult:

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from loratory.artifacts.manifests import open_artifact, verify_artifact
 from loratory.errors import LoratoryError
 from loratory.exporting.export_target import EXPORT_KIND, StagedTarget, describe_export
-from loratory.protocols.exporters import ExportedModel, Exporter, StageOutputs
+from loratory.protocols.exporters import ExportedModel, Exporter, StageOutputs, ToleranceClass
 from loratory.specs.option_parsing import verify_options
 
 PROBE_TEXTS = ("a text", "another, that is somewhat longer than the first one", "")
-MAX_DIFFERENCE = 1e-6  # of probabilities, of a text alone and beside others
+MAX_DIFFERENCE = 1e-5  # of probabilities, of a text alone and beside others
 
 
-def verify_exporter(exporter: Exporter[Any], fit: Path, output: Path, options: Mapping[str, Any] | None = None) -> bool:
+def verify_exporter(
+    exporter: Exporter[Any],
+    fit: Path,
+    output: Path,
+    options: Mapping[str, Any] | None = None,
+    exact_member: Path | None = None,
+) -> bool:
     """Export a fit twice to `output` and open what was written; returns whether the exporter suits the fit.
 
-    Raises AssertionError with what is broken.
+    `exact_member` is a folder of its `exact_form`, where it names one. Raises AssertionError with what is broken.
     """
+    assert exporter.tolerance_class in (None, *get_args(ToleranceClass)), "the tolerance class is none that there is"
     assert exporter.summary, "the summary is empty"
     assert "\n" not in exporter.summary, "the summary has more than one line"
     verify_options(exporter.Options)
@@ -34,7 +41,7 @@ def verify_exporter(exporter: Exporter[Any], fit: Path, output: Path, options: M
         return False
     before = verify_artifact(fit)
     for _ in range(2):  # the same command writes over its own
-        target = StagedTarget(output, describe_export(artifact, fit, "contract"))
+        target = StagedTarget(output, describe_export(artifact, fit, "contract"), exact_member=exact_member)
         notes = exporter.export(artifact, target, exporter.Options.model_validate(options or {}))
         assert all(isinstance(note, str) and note for note in notes), "export returns a list of lines"
         assert target.folders, "nothing was staged: use target.stage()"

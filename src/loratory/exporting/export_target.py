@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,8 @@ class StagedTarget:
     output: Path
     facts: Mapping[str, JSON]  # of every manifest
     folders: list[Path] = field(default_factory=list)
+    certify: Callable[[Path], None] | None = None  # measures a staged folder; raises ParityError to refuse it
+    exact_member: Path | None = None
 
     def check_replaceable(self, *names: str) -> None:
         """Raise ArtifactError where a folder holds anything that this very command did not write."""
@@ -44,6 +46,8 @@ class StagedTarget:
         folder = self._locate(name)
         with stage_artifact(folder, ChainMap({}, dict(self.facts), facts or {})) as part:  # type: ignore[arg-type]
             yield part
+            if self.certify is not None:
+                self.certify(part)
         self.folders.append(folder)
 
     def _locate(self, name: str) -> Path:

@@ -62,7 +62,11 @@ class OperatingPoint:
     @classmethod
     def load(cls, source: Path | VerifiedFiles) -> Self:
         """What `CalibratedPredictor.save` wrote; a file that names no rule answers as before there was one."""
-        facts = open_files(source).read_json(OPERATING_POINT_FILE)
+        return cls.from_dict(open_files(source).read_json(OPERATING_POINT_FILE))
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, JSON]) -> Self:
+        """What `to_dict` made."""
         least = -math.inf if facts["least"] is None else facts["least"]
         return cls(**{"rule": "share", **facts, "least": least})
 

@@ -133,6 +133,9 @@ class Backbone(Protocol):
     def generate(self, requests: Sequence[GenerateRequest], alive: Alive = ...) -> list[Generation]:
         """Text behind each prompt; raises UnsupportedTask where it cannot write, or a schema cannot be held."""
 
+    def compute_hidden_states(self, ids: TokenIds, adapter: Adapter | None) -> tuple[Tensor, ...]:
+        """What the embedding and then each layer make of one row, float[T, D] each; the last are the final states."""
+
     def compute_layer_inputs(
         self, first_layer: int, rows: Sequence[TokenIds], precision: str
     ) -> Iterable[tuple[int, Tensor]]:

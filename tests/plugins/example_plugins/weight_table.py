@@ -16,7 +16,7 @@ from safetensors.numpy import load
 
 from loratory.artifacts.manifests import Artifact
 from loratory.errors import LoratoryError, UnsupportedTask
-from loratory.protocols.exporters import ExportedModel, ExportTarget, StageOutputs
+from loratory.protocols.exporters import ExportedModel, ExportTarget, StageOutputs, ToleranceClass
 
 TABLE_FILE, BIAS_FILE = "weights.csv", "bias.json"
 
@@ -51,6 +51,8 @@ class TableExporter:
     """Writes weights.csv (word, then one column for each label) and bias.json."""
 
     summary: ClassVar[str] = "the words of a tfidf fit with their weights, as CSV"
+    tolerance_class: ClassVar[ToleranceClass | None] = None  # a table of words, which is not certified
+    exact_form: ClassVar[str | None] = None
     Options: ClassVar[type[BaseModel]] = TableOptions
 
     def check_support(self, artifact: Artifact) -> LoratoryError | None:

@@ -130,6 +130,14 @@ class EncoderBackbone:
             return self._run_per_adapter(inputs, adapters), inputs["attention_mask"]
         return self._select_output(self._multi_lora(adapters, **inputs)), inputs["attention_mask"]
 
+    @torch.inference_mode()
+    def compute_hidden_states(self, ids: TokenIds, adapter: Adapter | None) -> tuple[Tensor, ...]:
+        """What the embedding and then each layer make of one row, float[T, D] each; the last are the final states."""
+        output = self._multi_lora([adapter], **self.build_inputs([ids]), output_hidden_states=True)
+        layers: Sequence[Tensor] = output.hidden_states
+        final = layers[-1] if self.kind == "nli" else output.last_hidden_state
+        return tuple(one[0].float().cpu() for one in (*layers[:-1], final))
+
     def _select_output(self, output: ModelOutput) -> Tensor:
         return output.logits if self.kind == "nli" else output.last_hidden_state
 

@@ -9,7 +9,7 @@ from loratory.errors import ArtifactError
 from loratory.integrations.semantic_router.model_discovery import Discovery, discover_models
 
 REMEDIES = {
-    False: "loratory export RUN --layout router --set merged_only=true --set task_name=TASK -o FOLDER for each task",
+    False: "loratory export RUN --to router --set merged_only=true --set task_name=TASK -o FOLDER for each task",
     True: "keep the adapters' folders, without _rust, out of it: loratory export --set merged_only=true writes none",
 }
 TABLE_HEADER = ("", "task", "architecture", "holds", "folder", "state")

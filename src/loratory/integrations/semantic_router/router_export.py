@@ -16,7 +16,7 @@ from loratory.integrations.semantic_router.router_names import (
     make_missing_adapter_error,
     make_missing_head_error,
 )
-from loratory.protocols.exporters import ExportedModel, ExportTarget
+from loratory.protocols.exporters import ExportedModel, ExportTarget, ToleranceClass
 
 ROUTER_ORDER_WARNING = (
     "the router takes a task's first folder in the order of names: let it walk one with the _rust twins alone"
@@ -38,6 +38,8 @@ class RouterExporter:
     """Writes the adapter's folder and its merged twin under the router's names (docs/router.md)."""
 
     summary: ClassVar[str] = "vLLM's semantic router: the adapter for PEFT, and a merged copy"
+    tolerance_class: ClassVar[ToleranceClass | None] = "exact"
+    exact_form: ClassVar[str | None] = None
     Options: ClassVar[type[BaseModel]] = RouterOptions
 
     def check_support(self, artifact: Artifact) -> LoratoryError | None:

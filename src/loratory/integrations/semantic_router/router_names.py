@@ -67,7 +67,7 @@ def make_missing_adapter_error() -> UnsupportedTask:
     """Of a fit that has no adapter, or no head."""
     return UnsupportedTask(
         "the router's layout holds a LoRA adapter with its head, and this contender has none",
-        where="--layout router",
+        where="--to router",
         remedy="--contender NAME of a lora contender with head: stock",
     )
 
@@ -76,7 +76,7 @@ def make_missing_head_error() -> UnsupportedTask:
     """Of an adapter with a head of our own."""
     return UnsupportedTask(
         "no stock class has this contender's head, and the router opens nothing else",
-        where="--layout router",
+        where="--to router",
         allowed="a lora contender with head: stock",
         remedy="add `- lora-stock: {regime: lora, head: stock}` to the ladder, run it again, and export that one",
     )

@@ -1,0 +1,1 @@
+"""Golden inputs, and the certificate that an exported form answers as the fit does."""

@@ -1,0 +1,1 @@
+"""ONNX graphs of encoders, from token ids to probabilities."""
