@@ -1,0 +1,84 @@
+"""Fits of random weights as artifacts, and what they answer: what exported formats are compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from loratory.artifacts.manifests import stage_artifact
+from loratory.backbones.forward.encoder_backbone import EncoderBackbone
+from loratory.backbones.forward.execution import run_locally
+from loratory.experiment.export_fit import ExportRequest, ExportResult, export_fit
+from loratory.predictors import predictor_files
+from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
+from loratory.predictors.encoder import Encoder
+from loratory.predictors.heads import PooledHead, make_head, make_token_head
+from loratory.protocols import Network, Predictor
+from loratory.tasks.tag import Tag
+from tiny_models import TEXTS, make_random_adapter, make_task
+
+MAX_TOKENS = 40  # of a row: fewer than the tiny bases read
+LONG_TEXT = "hello, my card was blocked and the login code is late; " * 8  # more than a row holds
+PROBES = (*TEXTS, "", "x", "  spaces  around ", "naïve \u200d \U0001f600 \u05d0\u05d1 \u4e2d\u6587 \x07", LONG_TEXT)
+POINT = OperatingPoint(temperature=1.7, thresholds={"card": 0.4}, score="confidence", least=0.05)
+LABELS = ("card", "cash", "login")
+SPAN_LABELS = ("NAME", "CITY")
+
+
+def make_label_encoder(backbone: EncoderBackbone, head: str = "pooled", long: str = "head") -> Encoder:
+    """LoRA with a head for labels, of random weights."""
+    made = make_head(head, backbone, LABELS)
+    return Encoder(
+        make_task(LABELS),
+        "labels",
+        Network(backbone, make_random_adapter(backbone), _randomise(made)),
+        MAX_TOKENS,
+        9,
+        long_text_mode=long,
+    )
+
+
+def make_span_encoder(backbone: EncoderBackbone) -> Encoder:
+    """LoRA with a layer on every token, of random weights."""
+    task = Tag(labels=SPAN_LABELS)
+    head = make_token_head("token", backbone, ("O", *(f"{p}-{label}" for label in SPAN_LABELS for p in "BI")))
+    network = Network(backbone, make_random_adapter(backbone), _randomise(head))
+    return Encoder(task, "spans", network, MAX_TOKENS, 9)
+
+
+def _randomise(head: torch.nn.Module) -> torch.nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        for weight in head.parameters():
+            torch.nn.init.normal_(weight.data, std=0.3)
+    if isinstance(head, PooledHead):
+        torch.nn.init.constant_(head.log_scale, 3.2)  # a small one would hide differences behind even probabilities
+    return head.requires_grad_(False).eval()
+
+
+def save_fit(folder: Path, predictor: Predictor, point: OperatingPoint | None = None, contender: str = "lora") -> Path:
+    """A predictor as a fit on disk."""
+    whole = CalibratedPredictor(predictor, point) if point else predictor
+    with stage_artifact(folder, {"kind": "fit", "contender": contender, "seed": 1}) as part:
+        predictor_files.save_predictor(part, whole)
+    return folder
+
+
+def export_to(fit: Path, layout: str, output: Path, **options: Any) -> ExportResult:
+    """The command's own road."""
+    return export_fit(ExportRequest(fit, None, layout, output, options))
+
+
+def predict_probabilities(predictor: Predictor, point: OperatingPoint | None = None) -> np.ndarray[Any, Any]:
+    """float64[N, L] of the probe texts, as the fit answers them at its temperature."""
+    whole = CalibratedPredictor(predictor, point) if point else predictor
+    made = whole.predict([{"text": text} for text in PROBES], run_locally)
+    return np.array([list(one.probabilities["/label"].values()) for one in made])
+
+
+def list_token_ids(encoder: Encoder) -> list[tuple[int, ...]]:
+    """Of the first row of each probe text."""
+    return [tuple(rows[0][0]) for rows in encoder.encode_rows([{"text": text} for text in PROBES])]
