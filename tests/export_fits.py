@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,15 +14,26 @@ from loratory.artifacts.manifests import stage_artifact
 from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.backbones.forward.execution import run_locally
 from loratory.experiment.export_fit import ExportRequest, ExportResult, export_fit
+from loratory.exporting import classifier_graph
 from loratory.predictors import predictor_files
 from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
+from loratory.predictors.decoder import Decoder
 from loratory.predictors.encoder import Encoder
 from loratory.predictors.heads import PooledHead, make_head, make_token_head
+from loratory.predictors.prompt_files import Prompt
 from loratory.protocols import Network, Predictor
 from loratory.tasks.tag import Tag
-from tiny_models import TEXTS, make_random_adapter, make_task
+from tiny_models import (
+    CHATML,
+    TEXTS,
+    load_causal_backbone_from,
+    make_random_adapter,
+    make_task,
+    save_causal_model,
+)
 
 MAX_TOKENS = 40  # of a row: fewer than the tiny bases read
+MAX_TEXT_TOKENS = 150  # of a text in a prompt: every probe text but the last
 LONG_TEXT = "hello, my card was blocked and the login code is late; " * 8  # more than a row holds
 PROBES = (*TEXTS, "", "x", "  spaces  around ", "naïve \u200d \U0001f600 \u05d0\u05d1 \u4e2d\u6587 \x07", LONG_TEXT)
 POINT = OperatingPoint(temperature=1.7, thresholds={"card": 0.4}, score="confidence", least=0.05)
@@ -72,6 +85,15 @@ def export_to(fit: Path, layout: str, output: Path, **options: Any) -> ExportRes
     return export_fit(ExportRequest(fit, None, layout, output, options))
 
 
+def export_graph_here(command: Sequence[str], **rest: Any) -> SimpleNamespace:
+    """Stands for `subprocess.run`: the exporter of graphs in this process, where it is imported once for all tests."""
+    try:
+        classifier_graph.main(*command[command.index(classifier_graph.__name__) + 1 :])
+    except SystemExit as problem:
+        return SimpleNamespace(returncode=1, stderr=f"a warning\n{problem}\n")
+    return SimpleNamespace(returncode=0, stderr="")
+
+
 def predict_probabilities(predictor: Predictor, point: OperatingPoint | None = None) -> np.ndarray[Any, Any]:
     """float64[N, L] of the probe texts, as the fit answers them at its temperature."""
     whole = CalibratedPredictor(predictor, point) if point else predictor
@@ -82,3 +104,28 @@ def predict_probabilities(predictor: Predictor, point: OperatingPoint | None = N
 def list_token_ids(encoder: Encoder) -> list[tuple[int, ...]]:
     """Of the first row of each probe text."""
     return [tuple(rows[0][0]) for rows in encoder.encode_rows([{"text": text} for text in PROBES])]
+
+
+def make_decoder(folder: Path, family: str = "llama", template: str | None = CHATML, **more: Any) -> Decoder:
+    """A causal base with an adapter of random weights that answers with a label; its base is saved in `folder`."""
+    backbone = load_causal_backbone_from(save_causal_model(folder, family, template, **more))
+    task = make_task(LABELS)
+    prompt = Prompt("1", 'Labels: {names}. Answer with {"label": ...}', "Text: {text}")
+    return Decoder(task, "labels", Network(backbone, make_random_adapter(backbone)), prompt, MAX_TEXT_TOKENS)
+
+
+def list_prompts(decoder: Decoder) -> list[tuple[int, ...]]:
+    """Ids of the prompt for each probe text that no window cuts."""
+    return [decoder.encode_prompt({"text": text}) for text in PROBES[:-1]]
+
+
+@torch.no_grad()
+def predict_next_tokens(decoder: Decoder) -> np.ndarray[Any, Any]:
+    """float64[N, V]: probabilities of the token behind each prompt, computed with the adapter beside the base."""
+    backbone = decoder.network.backbone
+    rows = list_prompts(decoder)
+    made = []
+    for ids in rows:
+        states, _ = backbone.compute_states([ids], [decoder.network.adapter])  # type: ignore[attr-defined]
+        made.append(backbone.lm_head(states[0, -1]).double().softmax(-1).numpy())  # type: ignore[attr-defined]
+    return np.array(made)

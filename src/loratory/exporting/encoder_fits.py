@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from loratory.artifacts.manifests import PREDICTOR_FILE, Artifact
 from loratory.errors import LoratoryError, UnsupportedTask
+from loratory.exporting.omissions import SPAN_RULES_NOT_EXPORTED
 from loratory.predictors.calibrated import OPERATING_POINT_FILE, OperatingPoint
 from loratory.protocols import JSON
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from loratory.predictors.encoder import Encoder
 
 FACTS_FILE = "classifier.json"  # beside an exported model: labels, temperature, operating point, how texts are cut
+POINT_NOT_APPLIED = (
+    f"thresholds and abstention are not applied by the library that opens this: they stand in {FACTS_FILE} "
+    "(operating_point)"
+)
 OTHER_FORMATS = "loratory export RUN lists the formats that support this fit"
 
 
@@ -40,6 +45,12 @@ class EncoderFit:
     def per_token(self) -> bool:
         """Whether there are outputs for each token."""
         return self.encoder.output_adapter.stock_names.per_token
+
+    def list_omissions(self) -> list[str]:
+        """What the format cannot carry, a line each."""
+        point = self.point is not None and (self.point.thresholds or self.point.score)
+        rules = bool(self.encoder.span_rules)
+        return [text for text, told in ((POINT_NOT_APPLIED, point), (SPAN_RULES_NOT_EXPORTED, rules)) if told]
 
     def write_facts(self, folder: Path, **more: JSON) -> None:
         """classifier.json: what an application needs beside the model."""

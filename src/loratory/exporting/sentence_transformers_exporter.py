@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict
 from loratory.artifacts.manifests import Artifact
 from loratory.errors import LoratoryError, UnsupportedTask
 from loratory.exporting.encoder_fits import OTHER_FORMATS, check_encoder_fit, read_encoder_facts
-from loratory.exporting.omissions import describe_omissions
 from loratory.protocols.exporters import ExportedModel, ExportTarget
 
 FORMAT = "sentence-transformers"
@@ -49,7 +48,7 @@ class SentenceTransformersExporter:
         check_modules(fit)
         with target.stage() as folder:
             write_modules(folder, fit, artifact.manifest)
-        return describe_omissions(artifact)
+        return fit.list_omissions()
 
     def open(self, folder: Path) -> ExportedModel:
         from loratory.exporting.sentence_transformers_model import open_modules

@@ -54,7 +54,7 @@ def open_modules(folder: Path) -> ModulesModel:
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as problem:
-        raise make_missing_extra("sentence-transformers", "sentence-transformers") from problem
+        raise make_missing_extra("sentence-transformers", "models") from problem
     facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
     model = SentenceTransformer(str(folder), device="cpu", trust_remote_code=False, local_files_only=True)
     return ModulesModel(model.eval(), tuple(facts["labels"]), float(facts["temperature"]))
