@@ -192,7 +192,8 @@ class Decoder:
         offsets = ids["offset_mapping"]
         return text[: offsets[max_tokens - 1][1]] if len(offsets) > max_tokens else text
 
-    def _encode_messages(self, input: Input | None, text: str | None = None) -> TokenIds:
+    def list_messages(self, input: Input | None, text: str | None = None) -> list[ChatMessage]:
+        """The conversation that the base is asked to go on with, shots in it; `text` stands for the input's own."""
         messages = self.template.build_messages(self.task, self.prompt, input, text)
         turns: list[ChatMessage] = []
         for shot in self.shots:
@@ -200,7 +201,10 @@ class Decoder:
             told = {"role": "assistant", "content": self.template.render_target(self.task, shot.answer)}
             turns += [*(message for message in asked if message["role"] != "system"), told]
         system = [message for message in messages[:1] if message["role"] == "system"]
-        return self.chat.encode_prompt([*system, *turns, *messages[len(system) :]])
+        return [*system, *turns, *messages[len(system) :]]
+
+    def _encode_messages(self, input: Input | None, text: str | None = None) -> TokenIds:
+        return self.chat.encode_prompt(self.list_messages(input, text))
 
     def encode_answer(self, example: Example) -> TokenIds:
         """What should be written for an example, its end among it."""

@@ -78,13 +78,17 @@ class ChatTemplate:
         )
         return made
 
-    def encode_prompt(self, messages: Sequence[ChatMessage]) -> TokenIds:
-        """Ids of a conversation that the assistant is to answer. What people wrote cannot speak as the template."""
+    def render_prompt(self, messages: Sequence[ChatMessage]) -> str:
+        """A conversation that the assistant is to answer. What people wrote cannot speak as the template."""
         safe = [{**message, "content": self.escape_special_tokens(message["content"])} for message in messages]
         if not self.supports_system and safe[0]["role"] == "system":
             first, *rest = safe
             safe = [{**rest[0], "content": f"{first['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
-        ids = self.tokenizer(self.render(safe), add_special_tokens=not self.has_template)["input_ids"]
+        return self.render(safe)
+
+    def encode_prompt(self, messages: Sequence[ChatMessage]) -> TokenIds:
+        """Ids of `render_prompt`."""
+        ids = self.tokenizer(self.render_prompt(messages), add_special_tokens=not self.has_template)["input_ids"]
         return tuple(self._strip_end_token(ids))
 
     def _strip_end_token(self, ids: list[int]) -> list[int]:
