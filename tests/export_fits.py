@@ -14,7 +14,7 @@ from loratory.artifacts.manifests import stage_artifact
 from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.backbones.forward.execution import run_locally
 from loratory.experiment.export_fit import ExportRequest, ExportResult, export_fit
-from loratory.exporting import classifier_graph
+from loratory.exporting.transformers_js import classifier_graph
 from loratory.predictors import predictor_files
 from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
 from loratory.predictors.decoder import Decoder

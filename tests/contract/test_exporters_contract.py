@@ -14,8 +14,9 @@ from loratory.artifacts.manifests import extend_artifact, stage_artifact
 from loratory.backbones.pool import TorchBackbonePool
 from loratory.discovery import list_names
 from loratory.experiment.export_fit import load_exporter
-from loratory.exporting import classifier_graph, stock_layouts
+from loratory.exporting import stock_layouts
 from loratory.exporting.contract_checks import verify_exporter
+from loratory.exporting.transformers_js import classifier_graph
 from loratory.predictors import predictor_files
 from loratory.protocols import Predictor
 from loratory.regimes.lora import Lora

@@ -26,11 +26,13 @@ from loratory.artifacts.manifests import verify_artifact
 from loratory.backbones.forward.execution import run_locally
 from loratory.errors import MissingExtra, UnsupportedTask
 from loratory.experiment.export_fit import load_exporter
-from loratory.exporting import gguf_architectures, gguf_files, gguf_tokenizer
 from loratory.exporting.decoder_fits import find_prompt_frame
-from loratory.exporting.gguf_files import GgufFile
-from loratory.exporting.gguf_layout import build_grammar
-from loratory.exporting.gguf_model import open_gguf
+from loratory.exporting.gguf import architectures as gguf_architectures
+from loratory.exporting.gguf import files as gguf_files
+from loratory.exporting.gguf import vocabulary as vocabularies
+from loratory.exporting.gguf.files import GgufFile
+from loratory.exporting.gguf.layout import build_grammar
+from loratory.exporting.gguf.model import open_gguf
 from loratory.predictors.decoder import Decoder
 from loratory.protocols import GenerateRequest
 from node_programs import find_node_modules, run_node
@@ -202,18 +204,18 @@ def test_a_grammar_with_odd_labels_holds_in_llama_cpp(exported: Made, tmp_path: 
 def test_a_tokenizer_comes_back_from_the_metadata(rule: str) -> None:
     tokenizer = make_bpe_tokenizer(start=False)
     raw = json.loads(tokenizer.backend_tokenizer.to_str())
-    whole_words, known = next((whole, known) for name, whole, known in gguf_tokenizer.RULES if name == rule)
-    raw["pre_tokenizer"] = gguf_tokenizer._add_trimming(known)
+    whole_words, known = next((whole, known) for name, whole, known in vocabularies.RULES if name == rule)
+    raw["pre_tokenizer"] = vocabularies._add_trimming(known)
     raw["model"]["ignore_merges"] = whole_words
     tokenizer._tokenizer = Tokenizer.from_str(json.dumps(raw))
     size, end = len(tokenizer) + 3, tokenizer.convert_tokens_to_ids(END_OF_TEXT)
-    vocabulary = gguf_tokenizer.read_vocabulary(tokenizer, size, end, False, "toy")
+    vocabulary = vocabularies.read_vocabulary(tokenizer, size, end, False, "toy")
     assert vocabulary.rule == rule
-    assert vocabulary.types[-3:] == (gguf_tokenizer.UNUSED,) * 3
-    assert vocabulary.types[end] == gguf_tokenizer.CONTROL
-    made = gguf_tokenizer.build_tokenizer(vocabulary)
+    assert vocabulary.types[-3:] == (vocabularies.UNUSED,) * 3
+    assert vocabulary.types[end] == vocabularies.CONTROL
+    made = vocabularies.build_tokenizer(vocabulary)
     for text in (*PROBES, "call 12345 now", "don't\n\n  stop", f"a{END_OF_TEXT}b"):
-        assert gguf_tokenizer.encode(made, vocabulary, text) == tokenizer(text)["input_ids"]
+        assert vocabularies.encode(made, vocabulary, text) == tokenizer(text)["input_ids"]
 
 
 def test_a_tokenizer_that_llama_cpp_would_read_otherwise_is_refused() -> None:
@@ -221,7 +223,7 @@ def test_a_tokenizer_that_llama_cpp_would_read_otherwise_is_refused() -> None:
         tokenizer = make_bpe_tokenizer(start=False)
         change(tokenizer)
         with pytest.raises(UnsupportedTask) as raised:
-            gguf_tokenizer.read_vocabulary(tokenizer, len(tokenizer), 1, True, "toy")
+            vocabularies.read_vocabulary(tokenizer, len(tokenizer), 1, True, "toy")
         return str(raised.value)
 
     def cut_by_spaces(tokenizer: Any) -> None:

@@ -111,14 +111,14 @@ def test_an_architecture_with_two_stacks_is_refused(
     encoder = make_label_encoder(backbone_of("bert"))
     monkeypatch.setattr(encoder.network.backbone.config, "is_encoder_decoder", True)
     from loratory.exporting.encoder_fits import EncoderFit
-    from loratory.exporting.sentence_transformers_layout import check_modules
+    from loratory.exporting.sentence_transformers.layout import check_modules
 
     with pytest.raises(UnsupportedTask, match="decoder"):
         check_modules(EncoderFit(encoder, None))
 
 
 def test_the_dense_layer_is_the_head_s_formula() -> None:
-    from loratory.exporting.sentence_transformers_layout import compute_dense
+    from loratory.exporting.sentence_transformers.layout import compute_dense
 
     head = PooledHead(4, 2, "mean").requires_grad_(False)
     head.prototypes.copy_(torch.tensor([[3.0, 0, 4, 0], [0, 2, 0, 0]]))

@@ -32,9 +32,9 @@ from loratory.artifacts.manifests import verify_artifact
 from loratory.backbones.forward.execution import run_locally
 from loratory.errors import BaseModelError, SpecError, UnsupportedTask
 from loratory.experiment.export_fit import load_exporter
-from loratory.exporting import classifier_graph
-from loratory.exporting.transformers_js_layout import ROUNDED_FILE
-from loratory.exporting.transformers_js_model import open_graph
+from loratory.exporting.transformers_js import classifier_graph
+from loratory.exporting.transformers_js.layout import ROUNDED_FILE
+from loratory.exporting.transformers_js.model import open_graph
 from loratory.predictors.calibrated import (
     CalibratedPredictor,
     OperatingPoint,
@@ -262,7 +262,7 @@ def test_the_page_s_rule_is_that_of_serving(tmp_path: Path) -> None:
         facts = {"labels": LABELS, "temperature": point.temperature, "operating_point": point.to_dict()}
         cases.append({"facts": {**facts, "pooled_head": head}, "logits": logits.tolist()})
     (tmp_path / "cases.json").write_text(json.dumps(cases), encoding="utf-8")
-    page = Path(classifier_graph.__file__).parent / "static" / "index.html"
+    page = Path(classifier_graph.__file__).parents[1] / "static" / "index.html"
     assert run_node("choose.mjs", page, tmp_path / "cases.json") == expected
     assert {None, *LABELS} == set(expected)
 

@@ -27,7 +27,7 @@ from loratory.artifacts.manifests import verify_artifact
 from loratory.errors import ArtifactError, UnsupportedTask
 from loratory.experiment.export_fit import load_exporter
 from loratory.exporting.decoder_fits import MARKER
-from loratory.exporting.vllm_limits import choose_max_rank
+from loratory.exporting.vllm.limits import choose_max_rank
 from loratory.protocols import Adapter, Network
 from tiny_models import BackboneOf
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from loratory.backbones.loading.tokenizers import replace_surrogates
 from loratory.errors import ArtifactError, make_missing_extra
-from loratory.exporting.transformers_js_layout import MODEL_FILE
+from loratory.exporting.transformers_js.layout import MODEL_FILE
 from loratory.protocols.exporters import StageOutputs
 
 

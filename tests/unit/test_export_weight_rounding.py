@@ -13,7 +13,7 @@ pytest.importorskip("onnxruntime", reason="the extra int8 is not installed")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from loratory.exporting.onnx_weight_rounding import BLOCK, round_blocks, round_weights  # noqa: E402
+from loratory.exporting.transformers_js.weight_rounding import BLOCK, round_blocks, round_weights  # noqa: E402
 
 VOCABULARY, WIDTH, HIDDEN, LABELS = 40, 64, 48, 20
 

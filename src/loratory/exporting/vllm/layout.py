@@ -15,7 +15,7 @@ from loratory.backbones import adapters
 from loratory.backbones.loading.bases import origin_of
 from loratory.errors import UnsupportedTask
 from loratory.exporting.decoder_fits import MARKER, PROMPT_FILE, chat_template_of, find_prompt_frame, list_answers
-from loratory.exporting.vllm_limits import ARCHITECTURES, choose_max_rank
+from loratory.exporting.vllm.limits import ARCHITECTURES, choose_max_rank
 from loratory.predictors.decoder import Decoder
 from loratory.protocols import JSON
 

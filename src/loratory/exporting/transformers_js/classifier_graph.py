@@ -1,7 +1,7 @@
 """An encoder with its head and temperature as one ONNX graph, from token ids and mask to logits.
 
 It is written in a process of its own, because the exporter replaces functions of torch while it works:
-python -m loratory.exporting.classifier_graph FOLDER FILE
+python -m loratory.exporting.transformers_js.classifier_graph FOLDER FILE
 """
 
 from __future__ import annotations

@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from loratory.errors import MissingExtra, make_missing_extra
-from loratory.exporting.gguf_architectures import (
+from loratory.exporting.gguf.architectures import (
     GgufArchitecture,
     GgufNumbers,
     is_rotary,
     pair_neighbours,
     split_halves,
 )
-from loratory.exporting.gguf_tokenizer import GgufVocabulary
+from loratory.exporting.gguf.vocabulary import GgufVocabulary
 
 Floats = npt.NDArray[np.float32]
 FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "q8_0": "MOSTLY_Q8_0"}

@@ -9,7 +9,7 @@ import torch
 
 from loratory.errors import ArtifactError
 from loratory.exporting.stock_models import StockModel
-from loratory.exporting.vllm_layout import REQUEST_FILE
+from loratory.exporting.vllm.layout import REQUEST_FILE
 
 
 class _WholePrompts:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from loratory.backbones.loading.bases import origin_of
-from loratory.exporting import gguf_files
 from loratory.exporting.decoder_fits import (
     PROMPT_FILE,
     PromptFrame,
@@ -18,9 +17,10 @@ from loratory.exporting.decoder_fits import (
     list_answers,
     merge_decoder,
 )
-from loratory.exporting.gguf_architectures import check_architecture, read_numbers
-from loratory.exporting.gguf_files import Floats, GgufDescription
-from loratory.exporting.gguf_tokenizer import read_vocabulary
+from loratory.exporting.gguf import files as gguf_files
+from loratory.exporting.gguf.architectures import check_architecture, read_numbers
+from loratory.exporting.gguf.files import Floats, GgufDescription
+from loratory.exporting.gguf.vocabulary import read_vocabulary
 from loratory.predictors.decoder import Decoder
 
 GRAMMAR_FILE, MODEL_FILE, SCHEMA_FILE = "grammar.gbnf", "Modelfile", "schema.json"

@@ -11,7 +11,7 @@ from loratory.artifacts.manifests import Artifact
 from loratory.errors import LoratoryError, UnsupportedTask
 from loratory.exporting.decoder_fits import check_decoder_fit
 from loratory.exporting.encoder_fits import OTHER_FORMATS
-from loratory.exporting.vllm_limits import RANKS
+from loratory.exporting.vllm.limits import RANKS
 from loratory.protocols.exporters import ExportedModel, ExportTarget
 
 FORMAT = "vLLM"
@@ -63,7 +63,7 @@ class VllmExporter:
 
     def export(self, artifact: Artifact, target: ExportTarget, options: VllmOptions) -> list[str]:
         from loratory.exporting.decoder_fits import load_decoder_fit
-        from loratory.exporting.vllm_layout import check_base, write_vllm_folder
+        from loratory.exporting.vllm.layout import check_base, write_vllm_folder
 
         decoder = load_decoder_fit(artifact)
         check_base(decoder, options.include_base)
@@ -72,6 +72,6 @@ class VllmExporter:
 
     def open(self, folder: Path) -> ExportedModel:
         """The adapter over the base that lies beside it."""
-        from loratory.exporting.vllm_model import open_adapter_folder
+        from loratory.exporting.vllm.model import open_adapter_folder
 
         return open_adapter_folder(folder)

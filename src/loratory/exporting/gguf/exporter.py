@@ -36,13 +36,13 @@ class GgufExporter:
 
     def export(self, artifact: Artifact, target: ExportTarget, options: GgufOptions) -> list[str]:
         from loratory.exporting.decoder_fits import load_decoder_fit
-        from loratory.exporting.gguf_layout import prepare_gguf, write_gguf_folder
+        from loratory.exporting.gguf.layout import prepare_gguf, write_gguf_folder
 
         prepared = prepare_gguf(load_decoder_fit(artifact), artifact.manifest)
         with target.stage() as folder:
             return write_gguf_folder(folder, prepared, tuple(dict.fromkeys(options.types)))
 
     def open(self, folder: Path) -> ExportedModel:
-        from loratory.exporting.gguf_model import open_gguf
+        from loratory.exporting.gguf.model import open_gguf
 
         return open_gguf(folder)

@@ -40,7 +40,7 @@ class TransformersJsExporter:
         return check_encoder_fit(artifact, FORMAT)
 
     def export(self, artifact: Artifact, target: ExportTarget, options: TransformersJsOptions) -> list[str]:
-        from loratory.exporting.transformers_js_layout import check_architecture, find_runtime, write_pipeline_folder
+        from loratory.exporting.transformers_js.layout import check_architecture, find_runtime, write_pipeline_folder
 
         runtime = find_runtime(options.runtime) if options.runtime else {}
         fit = load_encoder_fit(artifact)
@@ -51,6 +51,6 @@ class TransformersJsExporter:
 
     def open(self, folder: Path) -> ExportedModel:
         """The float32 graph; `transformers_js_model.open_graph` opens the other one."""
-        from loratory.exporting.transformers_js_model import open_graph
+        from loratory.exporting.transformers_js.model import open_graph
 
         return open_graph(folder)

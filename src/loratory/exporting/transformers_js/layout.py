@@ -12,10 +12,10 @@ from typing import Any
 
 from loratory.backbones.loading.bases import origin_of
 from loratory.errors import SpecError, UnsupportedTask, make_missing_extra
-from loratory.exporting.classifier_graph import export_graph
 from loratory.exporting.encoder_fits import FACTS_FILE, OTHER_FORMATS, EncoderFit
-from loratory.exporting.onnx_weight_rounding import round_weights
 from loratory.exporting.stock_layouts import write_stock_encoder
+from loratory.exporting.transformers_js.classifier_graph import export_graph
+from loratory.exporting.transformers_js.weight_rounding import round_weights
 from loratory.predictors.heads import PooledHead, build_labelled_config
 from loratory.protocols import JSON
 

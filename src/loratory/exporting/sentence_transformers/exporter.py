@@ -42,7 +42,7 @@ class SentenceTransformersExporter:
 
     def export(self, artifact: Artifact, target: ExportTarget, options: SentenceTransformersOptions) -> list[str]:
         from loratory.exporting.encoder_fits import load_encoder_fit
-        from loratory.exporting.sentence_transformers_layout import check_modules, write_modules
+        from loratory.exporting.sentence_transformers.layout import check_modules, write_modules
 
         fit = load_encoder_fit(artifact)
         check_modules(fit)
@@ -51,6 +51,6 @@ class SentenceTransformersExporter:
         return fit.list_omissions()
 
     def open(self, folder: Path) -> ExportedModel:
-        from loratory.exporting.sentence_transformers_model import open_modules
+        from loratory.exporting.sentence_transformers.model import open_modules
 
         return open_modules(folder)

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from loratory.errors import ArtifactError
-from loratory.exporting import gguf_tokenizer
-from loratory.exporting.gguf_architectures import ARCHITECTURES, GgufArchitecture, GgufNumbers
-from loratory.exporting.gguf_files import GgufFile
-from loratory.exporting.gguf_tokenizer import GgufVocabulary
+from loratory.exporting.gguf import vocabulary as vocabularies
+from loratory.exporting.gguf.architectures import ARCHITECTURES, GgufArchitecture, GgufNumbers
+from loratory.exporting.gguf.files import GgufFile
+from loratory.exporting.gguf.vocabulary import GgufVocabulary
 from loratory.protocols.exporters import StageOutputs
 
 KINDS = ("f32", "f16", "q8_0")  # the most exact first
@@ -37,7 +37,7 @@ class GgufModel:
 
     @torch.no_grad()
     def _run_one(self, text: str) -> StageOutputs:
-        ids = list(gguf_tokenizer.encode(self.tokenizer, self.vocabulary, text)) or [self.vocabulary.pad_token_id or 0]
+        ids = list(vocabularies.encode(self.tokenizer, self.vocabulary, text)) or [self.vocabulary.pad_token_id or 0]
         output = self.model(input_ids=torch.tensor([ids]), output_hidden_states=True)
         logits = output.logits[0, -1].double()
         return StageOutputs(
@@ -59,7 +59,7 @@ def open_gguf(folder: Path, kind: str | None = None) -> GgufModel:
     architecture, numbers = ARCHITECTURES[file.architecture], file.read_numbers()
     vocabulary = file.read_vocabulary()
     model = _build_model(file, architecture, numbers)
-    return GgufModel(model, gguf_tokenizer.build_tokenizer(vocabulary), vocabulary)
+    return GgufModel(model, vocabularies.build_tokenizer(vocabulary), vocabulary)
 
 
 def _build_model(file: GgufFile, architecture: GgufArchitecture, numbers: GgufNumbers) -> Any:
