@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
+from tokenizers import Tokenizer, processors
 
 from loratory.artifacts.manifests import stage_artifact
 from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.backbones.forward.execution import run_locally
 from loratory.experiment.export_fit import ExportRequest, ExportResult, export_fit
+from loratory.exporting.gguf import sentencepiece
 from loratory.exporting.transformers_js import classifier_graph
 from loratory.predictors import predictor_files
 from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
@@ -27,8 +31,10 @@ from tiny_models import (
     CHATML,
     TEXTS,
     load_causal_backbone_from,
+    make_config,
     make_random_adapter,
     make_task,
+    make_vocabulary,
     save_causal_model,
 )
 
@@ -108,10 +114,49 @@ def list_token_ids(encoder: Encoder) -> list[tuple[int, ...]]:
 
 def make_decoder(folder: Path, family: str = "llama", template: str | None = CHATML, **more: Any) -> Decoder:
     """A causal base with an adapter of random weights that answers with a label; its base is saved in `folder`."""
-    backbone = load_causal_backbone_from(save_causal_model(folder, family, template, **more))
-    task = make_task(LABELS)
+    return make_decoder_from(save_causal_model(folder, family, template, **more))
+
+
+def make_decoder_from(base: Path) -> Decoder:
+    """A causal base of a folder with an adapter of random weights."""
+    backbone = load_causal_backbone_from(base)
     prompt = Prompt("1", 'Labels: {names}. Answer with {"label": ...}', "Text: {text}")
-    return Decoder(task, "labels", Network(backbone, make_random_adapter(backbone)), prompt, MAX_TEXT_TOKENS)
+    network = Network(backbone, make_random_adapter(backbone))
+    return Decoder(make_task(LABELS), "labels", network, prompt, MAX_TEXT_TOKENS)
+
+
+def make_sentencepiece_tokenizer() -> Any:
+    """BPE as Llama 2 has it: a mark for spaces, bytes to fall back on, every split of a token among its merges."""
+    words = sorted({f"\u2581{word}" for word in make_vocabulary()})
+    letters = sorted({letter for word in words for letter in word})
+    vocab = {token: place for place, token in enumerate(["<unk>", "<s>", "</s>", *sentencepiece.BYTE_TOKENS, *letters])}
+    found = {word[start:end] for word in words for start in (0, 1) for end in range(start + 2, len(word) + 1)}
+    pieces = sorted(found, key=lambda piece: (len(piece), piece))
+    vocab |= {piece: len(vocab) + place for place, piece in enumerate(pieces)}
+    merges = [[*pair] for piece in pieces for pair in sentencepiece.list_splits(piece, vocab)]
+    scores = [0.0] * len(vocab)
+    raw = sentencepiece.describe_tokenizer(vocab, scores, "<unk>")
+    model: Any = raw["model"]
+    made = Tokenizer.from_str(json.dumps({**raw, "model": {**model, "merges": merges}}))
+    made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    inputs = ["input_ids", "attention_mask"]
+    return transformers.PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>", model_input_names=inputs
+    )
+
+
+def save_sentencepiece_base(folder: Path, template: str | None) -> Path:
+    """A tiny Llama with such a tokenizer."""
+    tokenizer = make_sentencepiece_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.chat_template, tokenizer.model_max_length = template, 1024
+    wide = {"hidden_size": 64, "intermediate_size": 96, "max_position_embeddings": 1024}
+    config = make_config("llama", tokenizer, bos_token_id=1, eos_token_id=2, **wide)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)  # type: ignore[no-untyped-call]
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def list_prompts(decoder: Decoder) -> list[tuple[int, ...]]:

@@ -33,7 +33,9 @@ ARCHITECTURES = {
     "llama": GgufArchitecture("llama", "LlamaConfig", pairs_neighbours=True),
     "qwen2": GgufArchitecture("qwen2", "Qwen2Config", pairs_neighbours=False),
     "qwen3": GgufArchitecture("qwen3", "Qwen3Config", pairs_neighbours=False),
+    "smollm3": GgufArchitecture("smollm3", "SmolLM3Config", pairs_neighbours=True),
 }
+NO_ROPE_INTERVAL = 4  # llama.cpp gives every fourth layer of SmolLM3 no rotary positions, whatever a file says
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,11 @@ def _find_problem(config: Any) -> str | None:
         return f"its activation is {config.hidden_act}"
     if getattr(config, "use_sliding_window", False):
         return "its layers look back over a window"
+    layers = getattr(config, "no_rope_layers", None)  # of SmolLM3: 1 where a layer has rotary positions
+    if layers and list(layers) != [int((k + 1) % NO_ROPE_INTERVAL != 0) for k in range(config.num_hidden_layers)]:
+        return "other layers than every fourth have no rotary positions"
+    if getattr(config, "attention_bias", False) and config.model_type != "llama":
+        return "its attention has biases"
     if getattr(config, "mlp_bias", False):
         return "its feed-forward layers have biases"
     return None

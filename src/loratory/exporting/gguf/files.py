@@ -124,11 +124,15 @@ def _add_numbers(writer: Any, numbers: GgufNumbers) -> None:
 
 
 def _add_vocabulary(writer: Any, vocabulary: GgufVocabulary) -> None:
-    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_model(vocabulary.model)
     writer.add_tokenizer_pre(vocabulary.rule)
     writer.add_token_list(vocabulary.tokens)
     writer.add_token_types(vocabulary.types)
-    writer.add_token_merges(vocabulary.merges)
+    if vocabulary.scores:
+        writer.add_token_scores(vocabulary.scores)
+        writer.add_add_space_prefix(True)
+    else:
+        writer.add_token_merges(vocabulary.merges)
     writer.add_add_bos_token(vocabulary.adds_start)
     writer.add_add_eos_token(False)
     writer.add_eot_token_id(vocabulary.stop_token_id)
@@ -136,6 +140,7 @@ def _add_vocabulary(writer: Any, vocabulary: GgufVocabulary) -> None:
         (writer.add_bos_token_id, vocabulary.start_token_id),
         (writer.add_eos_token_id, vocabulary.end_token_id),
         (writer.add_pad_token_id, vocabulary.pad_token_id),
+        (writer.add_unk_token_id, vocabulary.unknown_token_id),
     )
     for add, place in known:
         if place is not None:
@@ -177,15 +182,18 @@ class GgufFile:
     def read_vocabulary(self) -> GgufVocabulary:
         """What `write_file` was given."""
         return GgufVocabulary(
+            self.read("tokenizer.ggml.model"),
             self.read("tokenizer.ggml.pre"),
             tuple(self.read("tokenizer.ggml.tokens")),
             tuple(self.read("tokenizer.ggml.token_type")),
-            tuple(self.read("tokenizer.ggml.merges")),
+            tuple(self.read("tokenizer.ggml.merges", ())),
+            tuple(self.read("tokenizer.ggml.scores", ())),
             bool(self.read("tokenizer.ggml.add_bos_token")),
             self.read("tokenizer.ggml.bos_token_id"),
             self.read("tokenizer.ggml.eos_token_id"),
             self.read("tokenizer.ggml.eot_token_id"),
             self.read("tokenizer.ggml.padding_token_id"),
+            self.read("tokenizer.ggml.unknown_token_id"),
         )
 
     def read_tensors(self, architecture: GgufArchitecture, numbers: GgufNumbers, names: list[str]) -> dict[str, Floats]:

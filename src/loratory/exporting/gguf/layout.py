@@ -28,6 +28,10 @@ SCORED_NOTE = (
     "llama.cpp and Ollama write a label token by token; Loratory compares the probabilities of whole labels: where two "
     "labels are close the two can differ"
 )
+COMPOSED_NOTE = (
+    "the tokenizer composes characters (NFC), and llama.cpp does not: send texts in that form, or accents can become "
+    "other tokens"
+)
 NO_FRAME_NOTE = "the prompt depends on more than one text: Modelfile and prompt.json are left out"
 QUOTES_NOTE = "the prompt holds three quotation marks, which end a text in a Modelfile: the Modelfile is left out"
 CARD = """---
@@ -96,6 +100,7 @@ def write_gguf_folder(folder: Path, prepared: PreparedGguf, kinds: Sequence[str]
         notes += [f"{len(odd)} matrices of model-{kind}.gguf are f16: their rows are no whole blocks"] if odd else []
     answers = list_answers(decoder)
     notes += [SCORED_NOTE] if answers else []
+    notes += [COMPOSED_NOTE] if prepared.model.vocabulary.composes else []
     notes += _write_prompt(folder, prepared, kinds[-1])
     if answers:
         (folder / GRAMMAR_FILE).write_text(build_grammar(answers), encoding="utf-8")

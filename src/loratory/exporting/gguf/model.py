@@ -78,6 +78,7 @@ def _build_model(file: GgufFile, architecture: GgufArchitecture, numbers: GgufNu
         rope_parameters={"rope_type": "default", "rope_theta": numbers.rope_theta},
         attention_bias=numbers.attention_bias,
         tie_word_embeddings=numbers.tied,
+        pad_token_id=None,  # of some configurations it is a number beyond small vocabularies
     )
     with torch.random.fork_rng(devices=[]):
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]

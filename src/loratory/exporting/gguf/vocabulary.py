@@ -1,8 +1,4 @@
-"""A byte-level BPE tokenizer in the metadata of a GGUF file, and back.
-
-llama.cpp knows the rule that cuts a text before BPE by a name (`tokenizer.ggml.pre`) alone. With a wrong one nothing
-fails: other tokens come out. So a rule has to be found in this table exactly, or the export is refused.
-"""
+"""A tokenizer in the metadata of a GGUF file, and back."""
 
 from __future__ import annotations
 
@@ -13,45 +9,28 @@ from typing import Any
 
 from loratory.errors import UnsupportedTask
 from loratory.exporting.encoder_fits import OTHER_FORMATS
-from loratory.protocols import JSON
+from loratory.exporting.gguf import byte_level, sentencepiece
 
-NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5  # token types of GGUF
-WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
-REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-GPT2: Mapping[str, JSON] = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
-BYTES: Mapping[str, JSON] = {**GPT2, "use_regex": False}
-
-
-def _sequence(*parts: Mapping[str, JSON]) -> dict[str, JSON]:
-    return {"type": "Sequence", "pretokenizers": [dict(part) for part in parts]}
-
-
-def _split(pattern: str) -> dict[str, JSON]:
-    return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
-
-
-RULES: tuple[tuple[str, bool, Mapping[str, JSON]], ...] = (  # name, whole words are looked up first, pre_tokenizer
-    ("gpt-2", False, GPT2),
-    ("smollm", False, _sequence({"type": "Digits", "individual_digits": True}, GPT2)),
-    ("smollm", False, _sequence(_split(r"\p{N}"), GPT2)),
-    ("llama-bpe", True, _sequence(_split(WORDS + r"\p{N}{1,3}" + REST), BYTES)),
-    ("qwen2", False, _sequence(_split(WORDS + r"\p{N}" + REST), BYTES)),
-)
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6  # token types of GGUF
 
 
 @dataclass(frozen=True)
 class GgufVocabulary:
     """What a GGUF file says of its tokenizer."""
 
-    rule: str
+    model: str  # gpt2: byte-level BPE; llama: sentencepiece's
+    rule: str  # by which texts are cut first
     tokens: tuple[str, ...]  # by id
     types: tuple[int, ...]
-    merges: tuple[str, ...]  # "a b", in their order
+    merges: tuple[str, ...]  # "a b", in their order; of gpt2
+    scores: tuple[float, ...]  # by id; of llama
     adds_start: bool  # every text begins with the start token
     start_token_id: int | None
     end_token_id: int | None  # of a text
     stop_token_id: int  # of an answer
     pad_token_id: int | None
+    unknown_token_id: int | None = None
+    composes: bool = False  # the tokenizer composes characters (NFC), which llama.cpp does not
 
 
 def read_vocabulary(tokenizer: Any, size: int, stop: int, adds_special: bool, name: str) -> GgufVocabulary:
@@ -61,47 +40,45 @@ def read_vocabulary(tokenizer: Any, size: int, stop: int, adds_special: bool, na
     texts as other tokens.
     """
     raw = json.loads(tokenizer.backend_tokenizer.to_str())
-    rule = _find_rule(raw, name)
-    tokens = [f"[UNUSED{i}]" for i in range(size)]
-    types = [UNUSED] * size
-    for token, place in tokenizer.get_vocab().items():
-        if place >= size:
-            raise _make_error(name, f"the token {token!r} has no embedding")
-        tokens[place], types[place] = token, NORMAL
-    for place, added in tokenizer.added_tokens_decoder.items():
-        types[place] = CONTROL if added.special else USER_DEFINED
-    pairs = [merge if isinstance(merge, str) else " ".join(merge) for merge in raw["model"]["merges"]]
+    pieces = sentencepiece.is_sentencepiece(raw)
+    if problem := _find_stripping(raw) or (sentencepiece if pieces else byte_level).find_problem(raw):
+        raise _make_error(name, problem)
+    tokens, types = _list_tokens(tokenizer, size, pieces, name)
     return GgufVocabulary(
-        rule,
-        tuple(tokens),
-        tuple(types),
-        tuple(pairs),
+        sentencepiece.MODEL_NAME if pieces else byte_level.MODEL_NAME,
+        sentencepiece.RULE if pieces else str(byte_level.find_rule(raw)),
+        tokens,
+        types,
+        () if pieces else byte_level.list_merges(raw),
+        sentencepiece.compute_scores(raw, tokens) if pieces else (),
         adds_special and _adds_start(tokenizer, name),
         tokenizer.bos_token_id,
         tokenizer.eos_token_id,
         stop,
         tokenizer.pad_token_id,
+        tokenizer.unk_token_id,
+        not pieces and raw.get("normalizer") is not None,
     )
 
 
-def _find_rule(raw: Mapping[str, Any], name: str) -> str:
-    model = raw["model"]
-    if model["type"] != "BPE" or model.get("byte_fallback"):
-        raise _make_error(name, f"its tokenizer is {model['type']}, and not byte-level BPE")
-    if raw.get("normalizer") not in (None, {"type": "NFC"}):
-        raise _make_error(name, f"its tokenizer changes texts first ({raw['normalizer'].get('type')})")
-    asked = _strip(raw["pre_tokenizer"] or {})
-    for rule, whole_words, known in RULES:
-        if asked == known and bool(model.get("ignore_merges")) == whole_words:
-            return rule
-    raise _make_error(name, "llama.cpp has no name for the rule by which its tokenizer cuts texts")
+def _find_stripping(raw: Mapping[str, Any]) -> str | None:
+    """llama.cpp leaves the spaces beside a special token where they are."""
+    strips = [one["content"] for one in raw["added_tokens"] if one["lstrip"] or one["rstrip"]]
+    return f"its tokenizer takes the spaces beside {strips[0]!r} away" if strips else None
 
 
-def _strip(value: Any) -> Any:
-    """A pre-tokenizer without what changes no token."""
-    if isinstance(value, dict):
-        return {key: _strip(one) for key, one in value.items() if key != "trim_offsets"}
-    return [_strip(one) for one in value] if isinstance(value, list) else value
+def _list_tokens(tokenizer: Any, size: int, pieces: bool, name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Tokens and their types, by id."""
+    tokens, types = [f"[UNUSED{i}]" for i in range(size)], [UNUSED] * size
+    for token, place in tokenizer.get_vocab().items():
+        if place >= size:
+            raise _make_error(name, f"the token {token!r} has no embedding")
+        tokens[place], types[place] = token, BYTE if pieces and token in sentencepiece.BYTE_TOKENS else NORMAL
+    for place, added in tokenizer.added_tokens_decoder.items():
+        types[place] = CONTROL if added.special else USER_DEFINED
+    if pieces and tokenizer.unk_token_id is not None:
+        types[tokenizer.unk_token_id] = UNKNOWN
+    return tuple(tokens), tuple(types)
 
 
 def _adds_start(tokenizer: Any, name: str) -> bool:
@@ -114,10 +91,11 @@ def _adds_start(tokenizer: Any, name: str) -> bool:
 
 
 def _make_error(name: str, problem: str) -> UnsupportedTask:
+    rules = dict.fromkeys(rule for rule, *_ in byte_level.RULES)
     return UnsupportedTask(
         f"{name} cannot be written as GGUF: {problem}",
         where="base: tokenizer.json",
-        allowed=f"byte-level BPE cut as by {', '.join(dict.fromkeys(rule for rule, *_ in RULES))}",
+        allowed=f"byte-level BPE cut as by {', '.join(rules)}; sentencepiece's BPE as of Llama 2",
         remedy=f"convert merged/ with llama.cpp's own converter; or {OTHER_FORMATS}",
     )
 
@@ -126,33 +104,19 @@ def build_tokenizer(vocabulary: GgufVocabulary) -> Any:
     """A tokenizer of `tokenizers` that reads texts as the metadata says, special tokens in them too."""
     from tokenizers import AddedToken, Tokenizer
 
-    whole_words, known = next((whole, known) for rule, whole, known in RULES if rule == vocabulary.rule)
-    vocab = {token: place for place, token in enumerate(vocabulary.tokens) if vocabulary.types[place] != UNUSED}
-    raw = {
-        "version": "1.0",
-        "model": {
-            "type": "BPE",
-            "vocab": vocab,
-            "merges": list(vocabulary.merges),
-            "ignore_merges": whole_words,
-        },
-        "pre_tokenizer": _add_trimming(known),
-        "decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
-        "added_tokens": [],
-    }
+    known = zip(vocabulary.tokens, vocabulary.types, strict=True)
+    vocab = {token: place for place, (token, kind) in enumerate(known) if kind != UNUSED}
+    if vocabulary.model == sentencepiece.MODEL_NAME:
+        unknown = None if vocabulary.unknown_token_id is None else vocabulary.tokens[vocabulary.unknown_token_id]
+        raw = sentencepiece.describe_tokenizer(vocab, vocabulary.scores, unknown)
+    else:
+        raw = byte_level.describe_tokenizer(vocabulary.rule, vocab, vocabulary.merges)
     made = Tokenizer.from_str(json.dumps(raw))
-    for kind, special in ((CONTROL, True), (USER_DEFINED, False)):
-        added = [token for token, one in zip(vocabulary.tokens, vocabulary.types, strict=True) if one == kind]
+    for kinds, special in (((CONTROL, UNKNOWN), True), ((USER_DEFINED,), False)):
+        added = [token for token, one in zip(vocabulary.tokens, vocabulary.types, strict=True) if one in kinds]
         tokens = [AddedToken(token, special=special, normalized=False) for token in added]
         (made.add_special_tokens if special else made.add_tokens)(tokens)
     return made
-
-
-def _add_trimming(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        own = {key: _add_trimming(one) for key, one in value.items()}
-        return {**own, "trim_offsets": True} if own.get("type") == "ByteLevel" else own
-    return [_add_trimming(one) for one in value] if isinstance(value, list) else value
 
 
 def encode(tokenizer: Any, vocabulary: GgufVocabulary, text: str) -> Sequence[int]:
