@@ -14,6 +14,7 @@ import transformers
 from tokenizers import Tokenizer, processors
 
 from loratory.artifacts.manifests import stage_artifact
+from loratory.backbones.forward.causal_backbone import CausalBackbone
 from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.backbones.forward.execution import run_locally
 from loratory.experiment.export_fit import ExportRequest, ExportResult, export_fit
@@ -119,7 +120,11 @@ def make_decoder(folder: Path, family: str = "llama", template: str | None = CHA
 
 def make_decoder_from(base: Path) -> Decoder:
     """A causal base of a folder with an adapter of random weights."""
-    backbone = load_causal_backbone_from(base)
+    return make_decoder_of(load_causal_backbone_from(base))
+
+
+def make_decoder_of(backbone: CausalBackbone) -> Decoder:
+    """LoRA of random weights that answers with a label."""
     prompt = Prompt("1", 'Labels: {names}. Answer with {"label": ...}', "Text: {text}")
     network = Network(backbone, make_random_adapter(backbone))
     return Decoder(make_task(LABELS), "labels", network, prompt, MAX_TEXT_TOKENS)
