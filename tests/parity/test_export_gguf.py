@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,10 @@ from loratory.exporting.gguf.files import GgufFile
 from loratory.exporting.gguf.layout import build_grammar
 from loratory.exporting.gguf.model import open_gguf
 from loratory.predictors.decoder import Decoder
-from loratory.protocols import GenerateRequest
+from loratory.predictors.prompt_files import Prompt
+from loratory.protocols import GenerateRequest, Network
+from loratory.specs.generation import GenerationSpec
+from loratory.tasks.generate import Generate
 from node_programs import find_node_modules, run_node
 from tiny_models import CHATML, END_OF_TEXT, BackboneOf, make_bpe_tokenizer
 
@@ -316,10 +320,6 @@ def test_without_the_package_it_says_what_to_install(tmp_path: Path, monkeypatch
 
 
 def test_a_prompt_with_quotes_or_braces(tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from loratory.predictors.prompt_files import Prompt
-
     decoder = make_decoder(tmp_path / "base")
     braces = replace(decoder, prompt=Prompt("1", "Use {{x}}", "{text}"))
     export_to(save_fit(tmp_path / "a", braces), "gguf", tmp_path / "a-out", types=["f16"])
@@ -331,6 +331,32 @@ def test_a_prompt_with_quotes_or_braces(tmp_path: Path) -> None:
     frame = find_prompt_frame(quotes)
     assert frame is not None
     assert '"""' in frame.before
+
+
+@pytest.mark.parametrize("schema", [None, {"type": "object", "properties": {"a": {"type": "string", "maxLength": 4}}}])
+def test_a_fit_that_writes_text_or_json(schema: Any, tmp_path: Path) -> None:
+    labels = make_decoder(tmp_path / "base")
+    how, prompt = GenerationSpec(max_new_tokens=9, stop=("END",)), Prompt("1", "Be brief.", "Q: {text}")
+    task, template = Generate(answer_schema=schema), "talk" if schema is None else "fields"
+    decoder = Decoder(task, template, labels.network, prompt, 100, writing=how)
+    done = export_to(save_fit(tmp_path / "fit", decoder), "gguf", tmp_path / "out", types=["f32"])
+    assert any("one turn" in note for note in done.notes)
+    prompts = list_whole_prompts(tmp_path / "out")
+    asked = [decoder.encode_prompt({"prompt": text}) for text in PROBES[:-1]]
+    assert [one.tokens for one in open_gguf(tmp_path / "out").run_stages(prompts)] == asked
+    modelfile = (tmp_path / "out" / "Modelfile").read_text(encoding="utf-8")
+    assert "PARAMETER num_predict 9" in modelfile
+    assert 'PARAMETER stop "END"' in modelfile
+    assert not (tmp_path / "out" / "grammar.gbnf").exists()
+    assert (tmp_path / "out" / "schema.json").exists() == (schema is not None)
+
+
+def test_a_prompted_base_is_written_without_an_adapter(tmp_path: Path) -> None:
+    decoder = make_decoder(tmp_path / "base")
+    bare = replace(decoder, network=Network(decoder.network.backbone))
+    export_to(save_fit(tmp_path / "fit", bare), "gguf", tmp_path / "out", types=["f32"])
+    found = open_gguf(tmp_path / "out").run_stages(list_whole_prompts(tmp_path / "out"))
+    assert np.abs(np.array([one.probabilities for one in found]) - predict_next_tokens(bare)).max() < 1e-5
 
 
 def test_torch_reads_every_weight_of_the_file(exported: Made) -> None:

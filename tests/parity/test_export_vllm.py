@@ -28,7 +28,11 @@ from loratory.errors import ArtifactError, UnsupportedTask
 from loratory.experiment.export_fit import load_exporter
 from loratory.exporting.decoder_fits import MARKER
 from loratory.exporting.vllm.limits import choose_max_rank
+from loratory.predictors.decoder import Decoder
+from loratory.predictors.prompt_files import Prompt
 from loratory.protocols import Adapter, Network
+from loratory.specs.generation import GenerationSpec
+from loratory.tasks.generate import Generate
 from tiny_models import BackboneOf
 
 MAX_DIFFERENCE = 1e-6  # of a probability of the next token
@@ -130,6 +134,21 @@ def test_what_vllm_does_not_serve_is_refused(tmp_path: Path, backbone_of: Backbo
         with pytest.raises(UnsupportedTask, match=told):
             export_to(fit, "vllm", tmp_path / "out")
         assert not (tmp_path / "out").exists()
+
+
+def test_a_conversation_is_asked_with_its_system_message_and_schema(tmp_path: Path) -> None:
+    labels = make_decoder(tmp_path / "base")
+    schema = {"type": "object", "properties": {"a": {"type": "string", "maxLength": 4}}}
+    how, prompt = (
+        GenerationSpec(max_new_tokens=9, temperature=0.5, stop=("END",)),
+        Prompt("1", "Be brief.", "Q: {text}"),
+    )
+    decoder = Decoder(Generate(answer_schema=schema), "fields", labels.network, prompt, 100, writing=how)
+    export_to(save_fit(tmp_path / "fit", decoder), "vllm", tmp_path / "out")
+    request = read_json(tmp_path / "out" / "request.json")
+    assert [one["content"] for one in request["messages"]] == ["Be brief.", f"Q: {MARKER}"]
+    assert request["structured_outputs"] == {"json": schema}
+    assert (request["max_tokens"], request["temperature"], request["stop"]) == (9, 0.5, ["END"])
 
 
 def test_a_base_without_a_hub_id_has_to_be_copied(tmp_path: Path) -> None:

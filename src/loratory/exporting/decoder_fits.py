@@ -12,6 +12,7 @@ from loratory.artifacts.manifests import PREDICTOR_FILE, Artifact
 from loratory.backbones.generation.chat_template import PLAIN_TEMPLATE
 from loratory.errors import LoratoryError, UnsupportedTask
 from loratory.exporting.encoder_fits import OTHER_FORMATS
+from loratory.protocols import ChatMessage
 
 if TYPE_CHECKING:
     from loratory.predictors.decoder import Decoder
@@ -71,15 +72,21 @@ def merge_decoder(decoder: Decoder) -> Any:
 
 
 def find_prompt_frame(decoder: Decoder) -> PromptFrame | None:
-    """The prompt around a text; None where it depends on more than one text (options, conversations)."""
-    template = decoder.template
-    if not template.truncates or (template.scores_choices and not decoder.choices):
+    """The prompt around a text, of a conversation around its only turn; None where options come with each input."""
+    messages = list_framed_messages(decoder)
+    if messages is None:
         return None
-    rendered = decoder.chat.render_prompt(decoder.list_messages(None, MARKER))
+    rendered = decoder.chat.render_prompt(messages)
     before, found, after = rendered.partition(MARKER)
     if not found or MARKER in after:
         return None
     return PromptFrame(before, after, str(decoder.chat.tokenizer.convert_ids_to_tokens(decoder.chat.end_token_id)))
+
+
+def list_framed_messages(decoder: Decoder) -> list[ChatMessage] | None:
+    """The conversation with `MARKER` where a text stands; None where options come with each input."""
+    with_options = decoder.template.scores_choices and not decoder.choices
+    return None if with_options else decoder.list_messages(None, MARKER)
 
 
 def list_answers(decoder: Decoder) -> list[str]:

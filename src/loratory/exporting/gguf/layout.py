@@ -32,7 +32,11 @@ COMPOSED_NOTE = (
     "the tokenizer composes characters (NFC), and llama.cpp does not: send texts in that form, or accents can become "
     "other tokens"
 )
-NO_FRAME_NOTE = "the prompt depends on more than one text: Modelfile and prompt.json are left out"
+NO_FRAME_NOTE = "options come with each input, so no prompt suits all: Modelfile and prompt.json are left out"
+ONE_TURN_NOTE = (
+    "prompt.json and the Modelfile are of a conversation of one turn; llama-server writes longer ones by the chat "
+    "template"
+)
 QUOTES_NOTE = "the prompt holds three quotation marks, which end a text in a Modelfile: the Modelfile is left out"
 CARD = """---
 {data}
@@ -125,10 +129,11 @@ def _write_prompt(folder: Path, prepared: PreparedGguf, kind: str) -> list[str]:
     if frame is None:
         return [NO_FRAME_NOTE]
     frame.write(folder)
+    notes = [] if prepared.decoder.template.truncates else [ONE_TURN_NOTE]
     if '"""' in frame.before + frame.after:
-        return [QUOTES_NOTE]
+        return [*notes, QUOTES_NOTE]
     (folder / MODEL_FILE).write_text(build_modelfile(prepared, frame, kind), encoding="utf-8")
-    return []
+    return notes
 
 
 def build_modelfile(prepared: PreparedGguf, frame: PromptFrame, kind: str) -> str:
@@ -141,7 +146,7 @@ def build_modelfile(prepared: PreparedGguf, frame: PromptFrame, kind: str) -> st
         ("repeat_penalty", writing.repetition_penalty),
         ("seed", writing.seed),
         ("num_ctx", prepared.model.numbers.context),
-        ("num_predict", prepared.decoder.decoding_plan.max_new_tokens),
+        *([("num_predict", most)] if (most := prepared.decoder.decoding_plan.max_new_tokens) else []),
         *(("stop", json.dumps(text, ensure_ascii=False)) for text in (frame.stop, *writing.stop)),
     ]
     parameters = "\n".join(f"PARAMETER {name} {value}" for name, value in values)

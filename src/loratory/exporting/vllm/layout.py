@@ -14,7 +14,14 @@ import torch
 from loratory.backbones import adapters
 from loratory.backbones.loading.bases import origin_of
 from loratory.errors import UnsupportedTask
-from loratory.exporting.decoder_fits import MARKER, PROMPT_FILE, chat_template_of, find_prompt_frame, list_answers
+from loratory.exporting.decoder_fits import (
+    MARKER,
+    PROMPT_FILE,
+    chat_template_of,
+    find_prompt_frame,
+    list_answers,
+    list_framed_messages,
+)
 from loratory.exporting.vllm.limits import ARCHITECTURES, choose_max_rank
 from loratory.predictors.decoder import Decoder
 from loratory.protocols import JSON
@@ -130,7 +137,7 @@ def build_command(decoder: Decoder, name: str, include_base: bool) -> str:
 
 def build_request(decoder: Decoder, name: str) -> dict[str, JSON]:
     """A request of /v1/chat/completions that asks as the fit does."""
-    messages = decoder.list_messages(None, MARKER) if decoder.template.truncates else []
+    messages = list_framed_messages(decoder) or []
     chat = decoder.chat
     if messages and not chat.supports_system and messages[0]["role"] == "system":
         first, second, *rest = messages
@@ -143,10 +150,11 @@ def build_request(decoder: Decoder, name: str) -> dict[str, JSON]:
         "top_p": writing.top_p,
         "repetition_penalty": writing.repetition_penalty,
         "seed": writing.seed,
-        "max_tokens": decoder.decoding_plan.max_new_tokens,
         "stop_token_ids": [chat.end_token_id],
         "add_special_tokens": not chat.has_template,
     }
+    if most := decoder.decoding_plan.max_new_tokens:
+        made["max_tokens"] = most
     if writing.stop:
         made["stop"] = list(writing.stop)
     if chat.has_template and chat.supports_thinking:
