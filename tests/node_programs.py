@@ -22,7 +22,7 @@ def find_node_modules(package: str) -> Path:
     for folder in (Path(os.environ.get("NODE_MODULES") or PROGRAMS / "node_modules"), PROGRAMS / "node_modules"):
         if (folder / package).is_dir():
             return folder
-    pytest.skip(f"{package} is not installed: npm install --ignore-scripts --prefix tests/node, or set NODE_MODULES")
+    pytest.skip(f"{package} is not installed: make test-node installs it, or set NODE_MODULES")
 
 
 def run_node(program: str, *arguments: str | Path, modules: Path | None = None) -> Any:
