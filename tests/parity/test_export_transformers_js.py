@@ -115,6 +115,22 @@ def test_the_graph_gives_the_fit_s_probabilities(family: str, head: str, exporte
     assert 1e-7 < apart < MAX_ROUNDED
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("pooling", ["cls", "max", "last"])
+def test_each_pooling_is_in_the_graph(pooling: str, backbone_of: BackboneOf, tmp_path: Path, in_process: None) -> None:
+    encoder = make_label_encoder(backbone_of("bert"))
+    encoder.network.head.pooling = pooling  # type: ignore[union-attr,assignment]
+    export_to(save_fit(tmp_path / "fit", encoder), FORMAT, tmp_path / "out", quantized=False)
+    model: Any = load_exporter(FORMAT).open(tmp_path / "out")
+    stages = model.run_stages(PROBES)
+    assert largest_difference([one.probabilities for one in stages], expect_plain(encoder)) < MAX_DIFFERENCE
+    ids, mask = np.zeros((2, MAX_TOKENS), dtype=np.int64), np.zeros((2, MAX_TOKENS), dtype=np.int64)
+    for row, one in enumerate((stages[1], stages[2])):
+        ids[row, : len(one.tokens or ())], mask[row, : len(one.tokens or ())] = one.tokens, 1
+    together = model.session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
+    assert largest_difference(together, [stages[1].logits, stages[2].logits]) < 1e-3
+
+
 @pytest.mark.parametrize(("family", "head"), FAMILIES[:2])
 def test_a_text_is_answered_the_same_in_company(family: str, head: str, exported: Callable[[str, str], Made]) -> None:
     """Padding is hidden by the mask in both graphs, and rounding knows of no neighbours."""
