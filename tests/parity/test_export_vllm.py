@@ -92,6 +92,8 @@ def test_the_command_names_folders_that_are_there(tmp_path: Path) -> None:
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     words = shlex.split(card.partition("```bash\n")[2].partition("```")[0].replace("\\\n", " "))
     assert words[:3] == ["vllm", "serve", "./base"]
+    script = (tmp_path / "out" / "serve.sh").read_text(encoding="utf-8").partition("exec ")[2]
+    assert shlex.split(script.replace("\\\n", " ")) == words
     values = dict(itertools.pairwise(words))
     assert "--enable-lora" in words
     assert (values["--lora-modules"], values["--max-lora-rank"]) == ("lora=./adapter", "8")

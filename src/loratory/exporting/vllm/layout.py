@@ -26,7 +26,7 @@ from loratory.exporting.vllm.limits import ARCHITECTURES, choose_max_rank
 from loratory.predictors.decoder import Decoder
 from loratory.protocols import JSON
 
-TEMPLATE_FILE, REQUEST_FILE = "chat_template.jinja", "request.json"
+TEMPLATE_FILE, REQUEST_FILE, COMMAND_FILE = "chat_template.jinja", "request.json", "serve.sh"
 STORED_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 QUANTISED_NOTE = (
     "the adapter was trained and measured over a base in four bits; vLLM serves it over the full-precision base"
@@ -37,7 +37,7 @@ CARD = """---
 
 # {title}
 
-A causal base, its LoRA adapter (rank {rank}), and how vLLM serves them. In this folder:
+A causal base, its LoRA adapter (rank {rank}), and how vLLM serves them. In this folder, or `sh serve.sh` from anywhere:
 
 ```bash
 {command}
@@ -99,9 +99,11 @@ def write_vllm_folder(folder: Path, decoder: Decoder, manifest: Mapping[str, Any
     (folder / REQUEST_FILE).write_text(
         json.dumps(build_request(decoder, name), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
+    command = build_command(decoder, name, include_base)
+    (folder / COMMAND_FILE).write_text(f'#!/bin/sh\ncd "$(dirname "$0")" || exit\nexec {command}\n', encoding="utf-8")
     if frame := find_prompt_frame(decoder):
         frame.write(folder)
-    (folder / "README.md").write_text(_render_card(decoder, name, include_base), encoding="utf-8")
+    (folder / "README.md").write_text(_render_card(decoder, name, command), encoding="utf-8")
     return [QUANTISED_NOTE] if backbone is not backbone.unquantized else []
 
 
@@ -166,7 +168,7 @@ def build_request(decoder: Decoder, name: str) -> dict[str, JSON]:
     return made
 
 
-def _render_card(decoder: Decoder, name: str, include_base: bool) -> str:
+def _render_card(decoder: Decoder, name: str, command: str) -> str:
     from huggingface_hub import ModelCardData
 
     assert decoder.network.adapter is not None
@@ -182,7 +184,7 @@ def _render_card(decoder: Decoder, name: str, include_base: bool) -> str:
         data=data.to_yaml(),
         title=f"{name} for vLLM",
         rank=decoder.network.adapter.config["r"],
-        command=build_command(decoder, name, include_base),
+        command=command,
         name=name,
         request=REQUEST_FILE,
         marker=MARKER,
