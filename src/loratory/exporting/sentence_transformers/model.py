@@ -23,21 +23,20 @@ class ModulesModel:
     output_names: tuple[str, ...]
     temperature: float
 
-    def run_stages(self, texts: Sequence[str]) -> list[StageOutputs]:
-        """Each text alone, cut where the folder says."""
-        return [self._run_one(text) for text in texts]
-
     @torch.no_grad()
-    def _run_one(self, text: str) -> StageOutputs:
-        features = self.model.preprocess([text])
+    def run_stages(self, texts: Sequence[str]) -> list[StageOutputs]:
+        """The texts in one batch, cut where the folder says."""
+        if not texts:
+            return []
+        features = self.model.preprocess(list(texts))
+        ids, mask = features["input_ids"], features["attention_mask"].bool()
         made = self.model(dict(features))
-        logits = made["sentence_embedding"][0].double()
-        return StageOutputs(
-            tuple(features["input_ids"][0].tolist()),
-            made["token_embeddings"][0].double().numpy(),
-            logits.numpy(),
-            (logits / self.temperature).softmax(-1).numpy(),
-        )
+        logits, states = made["sentence_embedding"].double(), made["token_embeddings"].double()
+        shares = (logits / self.temperature).softmax(-1).numpy()
+        return [
+            StageOutputs(tuple(ids[at][own].tolist()), states[at][own].numpy(), logits[at].numpy(), shares[at])
+            for at, own in enumerate(mask)
+        ]
 
 
 def open_modules(folder: Path) -> ModulesModel:

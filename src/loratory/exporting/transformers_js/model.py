@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from loratory.backbones.loading.tokenizers import replace_surrogates
 from loratory.errors import ArtifactError, make_missing_extra
@@ -23,18 +24,25 @@ class GraphModel:
     session: Any
     tokenizer: Any
     output_names: tuple[str, ...]
+    pad_token_id: int
 
     def run_stages(self, texts: Sequence[str]) -> list[StageOutputs]:
-        """Each text alone, cut where tokenizer.json says. The temperature is inside the logits."""
-        return [self._run_one(text) for text in texts]
+        """The texts in one padded batch, cut where tokenizer.json says. The temperature is inside the logits."""
+        if not texts:
+            return []
+        rows = [self.tokenizer.encode(replace_surrogates(text)).ids for text in texts]
+        ids = np.full((len(rows), max(map(len, rows))), self.pad_token_id, dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for at, row in enumerate(rows):
+            ids[at, : len(row)], mask[at, : len(row)] = row, 1
+        (made,) = self.session.run(["logits"], {"input_ids": ids, "attention_mask": mask})
+        return [self._describe(row, logits) for row, logits in zip(rows, made, strict=True)]
 
-    def _run_one(self, text: str) -> StageOutputs:
-        ids = self.tokenizer.encode(replace_surrogates(text)).ids
-        row = np.array([ids], dtype=np.int64)
-        (made,) = self.session.run(["logits"], {"input_ids": row, "attention_mask": np.ones_like(row)})
-        logits = made[0].astype(np.float64)
-        shares = np.exp(logits - logits.max(-1, keepdims=True))
-        return StageOutputs(tuple(ids), None, logits, shares / shares.sum(-1, keepdims=True))
+    def _describe(self, ids: Sequence[int], logits: npt.NDArray[np.float32]) -> StageOutputs:
+        """Of a text, or of each of its tokens."""
+        own = (logits[: len(ids)] if logits.ndim > 1 else logits).astype(np.float64)
+        shares = np.exp(own - own.max(-1, keepdims=True))
+        return StageOutputs(tuple(ids), None, own, shares / shares.sum(-1, keepdims=True))
 
 
 def open_graph(folder: Path, file: str = MODEL_FILE) -> GraphModel:
@@ -56,6 +64,6 @@ def open_graph(folder: Path, file: str = MODEL_FILE) -> GraphModel:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(folder / file), options, providers=["CPUExecutionProvider"])
-    labels = json.loads((folder / "config.json").read_text(encoding="utf-8"))["id2label"]
-    names = tuple(labels[str(place)] for place in range(len(labels)))
-    return GraphModel(session, Tokenizer.from_file(str(folder / "tokenizer.json")), names)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    names = tuple(config["id2label"][str(place)] for place in range(len(config["id2label"])))
+    return GraphModel(session, Tokenizer.from_file(str(folder / "tokenizer.json")), names, config["pad_token_id"] or 0)
