@@ -63,8 +63,12 @@ def find_problem(raw: Mapping[str, Any]) -> str | None:
 
 def list_pairs(raw: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Merges in their order."""
-    merges = raw["model"]["merges"]
-    return [tuple(one.split(" ", 1)) if isinstance(one, str) else (one[0], one[1]) for one in merges]
+    return [_split_merge(one) for one in raw["model"]["merges"]]
+
+
+def _split_merge(merge: str | Sequence[str]) -> tuple[str, str]:
+    left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
+    return left, right
 
 
 def list_splits(token: str, vocab: Mapping[str, int]) -> Iterator[tuple[str, str]]:

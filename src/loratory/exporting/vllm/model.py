@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -40,7 +41,8 @@ def open_adapter_folder(folder: Path) -> StockModel:
     import transformers
 
     request = json.loads((folder / REQUEST_FILE).read_text(encoding="utf-8"))
-    model = transformers.AutoModelForCausalLM.from_pretrained(
+    opener: Any = transformers.AutoModelForCausalLM
+    model = opener.from_pretrained(
         str(folder / "base"), trust_remote_code=False, use_safetensors=True, dtype=torch.float32
     )
     model.load_adapter(str(folder / "adapter"))
