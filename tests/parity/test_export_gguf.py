@@ -144,6 +144,7 @@ def test_the_metadata_says_where_texts_begin_and_answers_end(exported: Made) -> 
     assert file.read("tokenizer.ggml.add_bos_token") is False, "the template writes what stands before a prompt"
     assert file.read("tokenizer.chat_template") == tokenizer.chat_template
     assert file.read("tokenizer.ggml.pre") == "gpt-2"
+    assert file.read("general.description") == "./base-llama, fine-tuned by Loratory", "no path of this machine"
 
 
 def test_a_base_without_a_template_gets_its_start_token_once(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loratory.backbones.loading.base_locations import make_name_portable
 from loratory.backbones.loading.bases import origin_of
 from loratory.exporting.decoder_fits import (
     PROMPT_FILE,
@@ -86,7 +87,7 @@ def prepare_gguf(decoder: Decoder, manifest: Mapping[str, Any]) -> PreparedGguf:
         read_numbers(config),
         vocabulary,
         str(manifest.get("contender") or "fit"),
-        f"{backbone.name}, fine-tuned by Loratory",
+        f"{make_name_portable(backbone.name)}, fine-tuned by Loratory",
         chat_template_of(decoder),
     )
     return PreparedGguf(decoder, model, find_prompt_frame(decoder))
