@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.installed-docs
 
-.PHONY: demo test test-slow check names format docs bench verifiers clean
+.PHONY: demo test test-slow test-node check names format docs bench verifiers clean
 
 demo: $(STAMP)
 	$(BIN)/loratory run risk-triage
@@ -15,6 +15,10 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow -rs
+
+test-node: $(STAMP) # exports opened by transformers.js and llama.cpp; these tests skip where their packages are missing
+	npm install --ignore-scripts --no-package-lock --no-audit --no-fund --prefix tests/node
+	$(BIN)/pytest -rs tests/parity/test_export_transformers_js.py tests/parity/test_export_gguf.py
 
 check: $(STAMP)
 	$(BIN)/ruff check .

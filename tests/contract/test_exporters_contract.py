@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from export_fits import export_graph_here, make_decoder, save_fit
 from loratory.artifacts.manifests import extend_artifact, open_artifact, stage_artifact
+from loratory.backbones.pool import TorchBackbonePool
 from loratory.discovery import list_names
 from loratory.experiment.export_fit import load_exporter
 from loratory.exporting import stock_layouts
 from loratory.exporting.contract_checks import verify_exporter
 from loratory.exporting.export_target import StagedTarget, describe_export
+from loratory.exporting.transformers_js import classifier_graph
 from loratory.predictors import predictor_files
+from loratory.protocols import Predictor
 from loratory.regimes.lora import Lora
 from loratory.regimes.majority import Majority
 from loratory.regimes.tfidf import Tfidf
@@ -29,10 +34,15 @@ REGIMES: dict[str, Callable[[], Any]] = {
 }
 OPTIONS = {"router": {"task_name": "intent"}}
 SUITS = {
-    "peft": {"lora", "lora-stock"},
+    "peft": {"lora", "lora-stock", "writer"},
     "router": {"lora-stock"},
     "onnx": {"lora", "lora-stock"},
+    "sentence-transformers": {"lora"},
+    "transformers-js": {"lora", "lora-stock"},
+    "gguf": {"writer"},
+    "vllm": {"writer"},
 }
+NEEDS = {"sentence-transformers": "sentence_transformers", "transformers-js": "onnxscript", "gguf": "gguf"}
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +58,9 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             predictor_files.save_predictor(part, predictor)
         with extend_artifact(made[name]) as part:
             stock_layouts.write_stock_layouts(part, predictor, {**FACTS, "base": "bert" if start else None})
+    made["writer"] = save_fit(home / "writer", make_decoder(home / "causal"))
+    with extend_artifact(made["writer"]) as part:
+        stock_layouts.write_stock_layouts(part, load_fit(made["writer"]), {**FACTS, "base": "llama"})
     return made
 
 
@@ -68,10 +81,21 @@ def exact_members(fits: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
     return export_exact
 
 
+def load_fit(folder: Path) -> Predictor:
+    return predictor_files.load_predictor(folder, TorchBackbonePool())
+
+
 @pytest.mark.parametrize("name", list_names("exporters"))
 def test_it_exports_what_suits_and_refuses_the_rest(
-    name: str, fits: dict[str, Path], exact_members: Callable[[str, str], Path | None], tmp_path: Path
+    name: str,
+    fits: dict[str, Path],
+    exact_members: Callable[[str, str], Path | None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if library := NEEDS.get(name):
+        pytest.importorskip(library, reason=f"{library} is not installed")
+    monkeypatch.setattr(classifier_graph, "subprocess", SimpleNamespace(run=export_graph_here))
     exporter = load_exporter(name)
     suits = set()
     for fit, folder in fits.items():

@@ -29,6 +29,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {  # extra -> the commands of COMMANDS t
     "redact": (*WITH_MODELS, "redact fake"),
     "structured": WITH_MODELS,
     "int8": WITH_MODELS,
+    "gguf": WITH_MODELS,
     "serve": (*WITH_MODELS, "serve"),
     "train": (*WITH_MODELS, "report"),
 }

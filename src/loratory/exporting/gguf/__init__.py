@@ -1,0 +1,1 @@
+"""GGUF files of causal fits, for llama.cpp and Ollama."""

@@ -1,0 +1,1 @@
+"""Classifiers with a pooled head as modules of sentence-transformers."""

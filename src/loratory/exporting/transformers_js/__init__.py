@@ -1,0 +1,1 @@
+"""Encoders for transformers.js, and a page that runs one in a browser."""

@@ -1,0 +1,1 @@
+"""Causal bases with their adapters for vLLM."""
