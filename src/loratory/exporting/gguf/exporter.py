@@ -13,6 +13,7 @@ from loratory.exporting.decoder_fits import check_decoder_fit
 from loratory.protocols.exporters import ExportedModel, ExportTarget, ToleranceClass
 
 FORMAT = "GGUF"
+MEASURED_NOTE = "certificate.json measures the most exact of these files; of the others it knows the digests alone"
 
 
 class GgufOptions(BaseModel):
@@ -41,8 +42,10 @@ class GgufExporter:
         from loratory.exporting.gguf.layout import prepare_gguf, write_gguf_folder
 
         prepared = prepare_gguf(load_decoder_fit(artifact), artifact.manifest)
+        types = tuple(dict.fromkeys(options.types))
         with target.stage() as folder:
-            return write_gguf_folder(folder, prepared, tuple(dict.fromkeys(options.types)))
+            notes = write_gguf_folder(folder, prepared, types)
+        return [*notes, *([MEASURED_NOTE] if len(types) > 1 else [])]
 
     def open(self, folder: Path) -> ExportedModel:
         from loratory.exporting.gguf.model import open_gguf

@@ -19,6 +19,12 @@ RUNTIME_NOTE = (
 )
 
 
+QUANTIZED_NOTE = (
+    "certificate.json measures onnx/model.onnx; of onnx/model_quantized.onnx it knows the digest alone: --to int8-weights "
+    "certifies rounded weights on the test split"
+)
+
+
 class TransformersJsOptions(BaseModel):
     """What is written beside the model."""
 
@@ -49,7 +55,8 @@ class TransformersJsExporter:
         check_architecture(fit)
         with target.stage() as folder:
             notes = write_pipeline_folder(folder, fit, artifact.manifest, options.quantized, runtime)
-        return [*notes, *([] if runtime else [RUNTIME_NOTE]), *fit.list_omissions()]
+        uncertified = [QUANTIZED_NOTE] if options.quantized else []
+        return [*notes, *uncertified, *([] if runtime else [RUNTIME_NOTE]), *fit.list_omissions()]
 
     def open(self, folder: Path) -> ExportedModel:
         """The float32 graph; `transformers_js_model.open_graph` opens the other one."""
