@@ -20,7 +20,8 @@ RUNTIME_NOTE = (
 
 
 QUANTIZED_NOTE = (
-    "certificate.json measures onnx/model.onnx; of onnx/model_quantized.onnx it knows the digest alone: --to int8-weights "
+    "certificate.json measures onnx/model.onnx; "
+    "of onnx/model_quantized.onnx it knows the digest alone: --to int8-weights "
     "certifies rounded weights on the test split"
 )
 
