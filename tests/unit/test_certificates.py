@@ -112,7 +112,9 @@ def rehash(folder: Path, values: dict[str, Any]) -> None:
 
 def test_a_folder_is_verified_again(certified: Path) -> None:
     made = verify_folder(certified, ToyExporter())
-    assert made.measured.find_largest("dp") == 0
+    largest = made.measured.find_largest("dp")
+    assert largest is not None
+    assert largest < 1e-8  # the ninth digit
     assert made.to_dict()["passed"] is True
 
 

@@ -22,7 +22,14 @@ from loratory.exporting.certificates.measurement import Divergence, find_diverge
 from loratory.exporting.certificates.model_facts import ModelFacts
 from loratory.exporting.certificates.tolerances import MAX_MARGIN, get_tolerances
 from loratory.protocols import JSON
-from loratory.protocols.exporters import WRITER, Exporter, ToleranceClass, get_form_facts, get_tolerance_class
+from loratory.protocols.exporters import (
+    WRITER,
+    ExportedModel,
+    Exporter,
+    ToleranceClass,
+    get_form_facts,
+    get_tolerance_class,
+)
 
 
 @dataclass(frozen=True)
@@ -49,9 +56,7 @@ def certify_folder(
     kind = get_tolerance_class(exporter, reference.model.head, reference.model.quantised_base)
     if kind is None or (model := open_form(folder, exporter)) is None:
         return None
-    own = get_form_facts(model)
-    facts = {**reference.model.to_dict(), **{key: own[key] for key in FORM_KEYS if key in own}}
-    check_form_facts(model, reference.model.to_dict(), format)
+    facts = _merge_facts(model, reference.model, format)
     measured = measure_form(model, reference.goldens, facts.get("max_batch"))
     limits = get_tolerances(kind, reference.model.head)
     if (found := find_divergence(measured, limits)) is not None:
@@ -80,6 +85,13 @@ def certify_folder(
     made = seal_certificate(values)
     (folder / CERTIFICATE_FILE).write_text(made.to_text(), encoding="utf-8")
     return made
+
+
+def _merge_facts(model: ExportedModel, fit: ModelFacts, format: str) -> dict[str, Any]:
+    """What the fit says of itself, with what the form alone knows; raises ParityError where they do not agree."""
+    own = get_form_facts(model)
+    check_form_facts(model, fit.to_dict(), format)
+    return {**fit.to_dict(), **{key: own[key] for key in FORM_KEYS if key in own}}
 
 
 def _describe_goldens(goldens: GoldenSet, digest: str) -> dict[str, JSON]:
