@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -169,7 +170,7 @@ def _check_tokens(measured: Measurement) -> Divergence | None:
 
 def _find_failed_stage(measured: Measurement, limits: Tolerances) -> Divergence | None:
     for stage, far in measured.find_stage_maxima().items():
-        if far > limits.states:
+        if far > limits.states or math.isinf(far):
             return Divergence(stage, f"{far:.2g} apart, allowed {limits.states:g}")
     checks = (
         ("probabilities", "max |dp|", measured.find_largest("dp"), limits.max_dp),
