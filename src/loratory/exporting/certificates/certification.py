@@ -118,15 +118,17 @@ def _weigh_evidence(kind: ToleranceClass, reference: Reference, model: Any) -> A
         return None
     measured = reference.evidence.measure(model)
     if kind == "quantised" and (found := _find_accuracy_loss(measured)) is not None:
-        raise make_parity_error(
-            found.stage, found.problem, "evidence", remedy=ACCEPT_LOSS.format(measured.needed_margin)
-        )
+        raise make_parity_error(found.stage, found.problem, "evidence", remedy=_suggest_margin(measured.needed_margin))
     return measured
 
 
-ACCEPT_LOSS = (
-    "nothing was written; --margin {:.3f} would accept a loss of that size, more test rows would show a smaller one"
-)
+def _suggest_margin(needed: float) -> str:
+    if needed > MAX_MARGIN:
+        return f"nothing was written; no margin up to {MAX_MARGIN:g} holds that: choose a form that rounds less"
+    return (
+        f"nothing was written; --margin {needed:.3f} accepts a loss of that size, and more test rows could show a "
+        "smaller one"
+    )
 
 
 def _find_accuracy_loss(measured: AccuracyMeasurement) -> Divergence | None:

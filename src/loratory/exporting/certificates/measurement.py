@@ -105,7 +105,7 @@ def measure_form(model: ExportedModel, goldens: GoldenSet, max_batch: int | None
         tuple(differences),
         None if max_batch == 1 else _measure_batches(model, goldens, alone),
         _is_deterministic(model, goldens.goldens[:REPEATED_TEXTS], alone),
-        all(_is_distribution(found) for found in alone.values()),
+        all(_is_valid(found, model.output_names) for found in alone.values()),
         latency,
     )
 
@@ -138,8 +138,10 @@ def _is_deterministic(model: ExportedModel, texts: Sequence[Golden], alone: dict
     return True
 
 
-def _is_distribution(found: StageOutputs) -> bool:
-    """Whether probabilities are numbers of 0 to 1 that sum to 1."""
+def _is_valid(found: StageOutputs, names: Sequence[str]) -> bool:
+    """Whether probabilities are numbers of 0 to 1 that sum to 1, and a label is one that there is."""
+    if isinstance(found.answer, str) and names and found.answer not in names:
+        return False
     if found.probabilities is None:
         return True
     one = np.asarray(found.probabilities)
