@@ -14,12 +14,14 @@ import pytest
 
 from loratory.artifacts.manifests import digest_of
 from loratory.errors import ArtifactError, ParityError
+from loratory.evaluation.statistics.proportions import compute_clopper_pearson
 from loratory.exporting.certificates.adversarial_texts import WRITTEN_TEXTS, fill_window
 from loratory.exporting.certificates.certificate import CERTIFICATE_FILE, Certificate, seal_certificate
 from loratory.exporting.certificates.certification import certify_folder
 from loratory.exporting.certificates.checksums import compare_checksums, compute_checksum
 from loratory.exporting.certificates.golden_texts import select_golden_texts, select_stratified
 from loratory.exporting.certificates.goldens import GOLDENS_FILE, read_goldens
+from loratory.exporting.certificates.measurement import compute_lower_bound
 from loratory.exporting.certificates.verification import verify_folder
 from loratory.protocols.exporters import ToleranceClass
 from toy_forms import FILE, LABELS, TEXTS, ToyModel, break_layer, make_exporter, make_goldens, make_reference, write_toy
@@ -277,3 +279,9 @@ def test_a_checksum_is_its_formula_and_sees_places() -> None:
     assert compute_checksum(states[0]) == compute_checksum(states[:1])
     assert compare_checksums(compute_checksum(states[::-1]), found) > 0.01
     assert compare_checksums(compute_checksum(states[:, [1, 0, 2, 3, 4, 5, 6]]), found) > 0.001
+
+
+@pytest.mark.parametrize(("right", "of"), [(0, 5), (36, 36), (35, 36), (149, 154), (1, 200)])
+def test_the_bound_of_agreement_is_that_of_scipy(right: int, of: int) -> None:
+    low, _ = compute_clopper_pearson(right / of, of, 0.05)
+    assert compute_lower_bound(right, of, 0.95) == pytest.approx(low, abs=1e-9)

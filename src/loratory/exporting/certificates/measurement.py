@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from loratory.evaluation.statistics.proportions import compute_clopper_pearson
 from loratory.exporting.certificates.comparison import GoldenDifference, compare_golden
 from loratory.exporting.certificates.goldens import Golden, GoldenSet
 from loratory.exporting.certificates.tolerances import Tolerances
@@ -55,7 +54,7 @@ class Measurement:
         equal, of = self.count_equal("labels_equal")
         tokens, texts = self.count_equal("tokens_equal")
         answers, answered = self.count_equal("answers_equal")
-        low, _ = compute_clopper_pearson(equal / of, of, 1 - CONFIDENCE) if of else (None, None)
+        low = compute_lower_bound(equal, of, CONFIDENCE) if of else None
         return {
             "tokens_equal": tokens == texts if texts else None,
             "max_dp": self.find_largest("dp"),
@@ -79,6 +78,23 @@ class Measurement:
                 if far is not None:
                     found[stage] = max(found.get(stage, 0.0), far)
         return found
+
+
+def compute_lower_bound(right: int, of: int, confidence: float) -> float:
+    """The one-sided lower bound of a share (Clopper and Pearson 1934), by bisection of the binomial's upper tail.
+
+    evaluation.statistics has it from SciPy, which whoever verifies a folder need not have.
+    """
+    low, high = 0.0, right / of
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _compute_upper_tail(right, of, middle) < 1 - confidence else (low, middle)
+    return low
+
+
+def _compute_upper_tail(least: int, of: int, share: float) -> float:
+    """The chance of `least` successes or more."""
+    return math.fsum(math.comb(of, k) * share**k * (1 - share) ** (of - k) for k in range(least, of + 1))
 
 
 @dataclass(frozen=True)
