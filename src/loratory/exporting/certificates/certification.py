@@ -57,7 +57,7 @@ def certify_folder(
     kind = get_tolerance_class(exporter, reference.model.head, reference.model.quantised_base)
     if kind is None or (model := open_form(folder, exporter)) is None:
         return None
-    if "temperature" not in get_form_facts(model):
+    if not exporter.applies_temperature:
         plain, goldens = strip_operating_point(reference.model, reference.goldens)
         reference = replace(reference, model=plain, goldens=goldens)
     facts = _merge_facts(model, reference.model, format)
