@@ -89,6 +89,18 @@ def test_peft_goes_below_the_run_and_is_verified(run: loratory.Run) -> None:
     assert (refused.exception.exit_code, refused.exception.stage) == (3, "digest")
 
 
+def test_texts_of_the_test_split_may_stay_out(run: loratory.Run, tmp_path: Path) -> None:
+    done = loratory.export(run.folder, tmp_path / "out", contender="lora", test_texts=False)
+    written = (done.folder / "goldens.jsonl").read_text(encoding="utf-8")
+    assert golden_sources.TESTS_LEFT_OUT in done.notes
+    assert done.certificates[done.folder]["goldens"]["count"] > 30
+    for text in golden_sources.read_test_part(run.folder).texts:
+        assert text not in written
+    assert '"kind": "test"' not in written
+    assert "boundary" not in written
+    assert loratory.verify(done.folder).format == "peft"
+
+
 def test_what_is_not_there_is_told(run: loratory.Run, tmp_path: Path) -> None:
     assert "did you mean 'onnx'" in str(invoke("export", run.folder, "--to", "onxx").exception)
     rules = invoke("export", run.folder, "-c", "tfidf", "--to", "onnx").exception

@@ -60,6 +60,10 @@ def command(
             show_default=False,
         ),
     ] = None,
+    no_test_texts: Annotated[
+        bool,
+        typer.Option("--no-test-texts", help="Keep texts of the test split out of goldens.jsonl."),
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -87,6 +91,7 @@ def command(
             contender=contender,
             options=parse_assignments(change or ()),
             margin=margin,
+            test_texts=not no_test_texts,
             on_start=lambda name: out.note(f"{name} ..."),
         )
     for note in done.notes:

@@ -32,6 +32,7 @@ class ExportRequest:
     output: Path | None = None  # None: RUN/exports/<format>
     options: Mapping[str, Any] = field(default_factory=dict)  # of the exporters, by name
     margin: float | None = None  # of the headline score, that a quantised form may lose; None: the spec's
+    test_texts: bool = True  # whether goldens.jsonl may hold texts of the test split
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def export_fit(request: ExportRequest, on_start: Callable[[str], None] = lambda 
     for name, exporter in exporters.items():
         if problem := exporter.check_support(artifact):
             raise _add_alternatives(problem, name, artifact)
-    session = ExportSession(request.source, fit, artifact, request.margin)
+    session = ExportSession(request.source, fit, artifact, request.margin, request.test_texts)
     done = ExportResult([], [], certificates := {})
     for name, exporter in exporters.items():
         on_start(name)
