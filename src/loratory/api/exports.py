@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,6 @@ def export(
     options: Mapping[str, Any] | None = None,
     margin: float | None = None,
     test_texts: bool = True,
-    on_start: Callable[[str], None] | None = None,
 ) -> Export:
     """Write a model in forms that other programs open, each certified to answer as the fit does.
 
@@ -45,7 +44,6 @@ def export(
         margin: how much of the headline score a quantised form may lose; the spec's evidence: margin when left out.
         test_texts: whether goldens.jsonl may hold texts of the run's test split; without them the certificate rests on
             the texts that we wrote.
-        on_start: is told the name of each format before it is written.
 
     Raises:
         SpecError: an unknown format or option.
@@ -64,7 +62,7 @@ def export(
         margin,
         test_texts,
     )
-    done = export_fit(request, on_start or (lambda _: None))
+    done = export_fit(request)
     certificates = {folder: one.values for folder, one in done.certificates.items()}
     return Export(tuple(done.folders), tuple(done.notes), certificates)
 

@@ -83,7 +83,7 @@ def command(
     from loratory.api.exports import export
     from loratory.specs.option_parsing import parse_assignments
 
-    with out.note_when_slow(f"exporting {where} ..."):
+    with out.note_when_slow(f"exporting {where} to {formats or 'peft'} ..."):
         done = export(
             where,
             output,
@@ -92,7 +92,6 @@ def command(
             options=parse_assignments(change or ()),
             margin=margin,
             test_texts=not no_test_texts,
-            on_start=lambda name: out.note(f"{name} ..."),
         )
     for note in done.notes:
         out.note(f"note: {note}")

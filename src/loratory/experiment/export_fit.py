@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -55,8 +55,8 @@ class ExporterFit:
     problem: str = ""  # why it does not suit
 
 
-def export_fit(request: ExportRequest, on_start: Callable[[str], None] = lambda _: None) -> ExportResult:
-    """Write what was asked for, one format after another; `on_start` is told each.
+def export_fit(request: ExportRequest) -> ExportResult:
+    """Write what was asked for, one format after another.
 
     Raises LoratoryError before anything is written where a format cannot be, ParityError where a form is not the fit:
     that form leaves nothing under its name, and those before it stay.
@@ -72,7 +72,6 @@ def export_fit(request: ExportRequest, on_start: Callable[[str], None] = lambda 
     session = ExportSession(request.source, fit, artifact, request.margin, request.test_texts)
     done = ExportResult([], [], certificates := {})
     for name, exporter in exporters.items():
-        on_start(name)
         output = outputs[name]
         with hold_lock(output, 0), tempfile.TemporaryDirectory() as work:
             exact = session.find_exact_member(exporter, outputs, Path(work))
