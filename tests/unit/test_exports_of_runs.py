@@ -22,7 +22,7 @@ from loratory.experiment.export_session import ExportSession
 from loratory.exporting.certificates import tolerances
 from loratory.exporting.certificates.accuracy import AccuracyEvidence
 from loratory.protocols.exporters import StageOutputs
-from ticket_rows import run_tickets
+from ticket_rows import make_tickets
 from tiny_models import save_base
 
 
@@ -30,8 +30,16 @@ from tiny_models import save_base
 def run(tmp_path_factory: pytest.TempPathFactory) -> loratory.Run:
     home = tmp_path_factory.mktemp("home")
     base = str(save_base(home / "base", "bert"))
-    ladder: list[object] = ["tfidf", {"head": {"base": base}}, {"lora": {"base": base, "rank": 2}}]
-    return run_tickets(home / "run", 240, ladder)
+    return loratory.run(
+        make_tickets(240),
+        text="message",
+        label="team",
+        name="tickets",
+        output=home / "run",
+        ladder=["tfidf", {"lora": {"base": base, "rank": 2}}],
+        training={"epochs": 2, "racing": "off"},
+        evidence={"resamples": 200, "latency_texts": 5},
+    )
 
 
 def invoke(*words: object) -> Result:
@@ -79,6 +87,18 @@ def test_peft_goes_below_the_run_and_is_verified(run: loratory.Run) -> None:
     refused = invoke("verify", folder, "--json")
     assert isinstance(refused.exception, ParityError)
     assert (refused.exception.exit_code, refused.exception.stage) == (3, "digest")
+
+
+def test_texts_of_the_test_split_may_stay_out(run: loratory.Run, tmp_path: Path) -> None:
+    done = loratory.export(run.folder, tmp_path / "out", contender="lora", test_texts=False)
+    written = (done.folder / "goldens.jsonl").read_text(encoding="utf-8")
+    assert golden_sources.TESTS_LEFT_OUT in done.notes
+    assert done.certificates[done.folder]["goldens"]["count"] > 30
+    for text in golden_sources.read_test_part(run.folder).texts:
+        assert text not in written
+    assert '"kind": "test"' not in written
+    assert "boundary" not in written
+    assert loratory.verify(done.folder).format == "peft"
 
 
 def test_what_is_not_there_is_told(run: loratory.Run, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def export(
     contender: str | None = None,
     options: Mapping[str, Any] | None = None,
     margin: float | None = None,
-    on_start: Callable[[str], None] | None = None,
+    test_texts: bool = True,
 ) -> Export:
     """Write a model in forms that other programs open, each certified to answer as the fit does.
 
@@ -42,7 +42,8 @@ def export(
         contender: which contender of a run; the recommended one when left out.
         options: options of the formats, by name: {"task_name": "pii"}.
         margin: how much of the headline score a quantised form may lose; the spec's evidence: margin when left out.
-        on_start: is told the name of each format before it is written.
+        test_texts: whether goldens.jsonl may hold texts of the run's test split; without them the certificate rests on
+            the texts that we wrote.
 
     Raises:
         SpecError: an unknown format or option.
@@ -59,8 +60,9 @@ def export(
         None if output is None else Path(output).expanduser(),
         options or {},
         margin,
+        test_texts,
     )
-    done = export_fit(request, on_start or (lambda _: None))
+    done = export_fit(request)
     certificates = {folder: one.values for folder, one in done.certificates.items()}
     return Export(tuple(done.folders), tuple(done.notes), certificates)
 

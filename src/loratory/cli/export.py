@@ -60,6 +60,10 @@ def command(
             show_default=False,
         ),
     ] = None,
+    no_test_texts: Annotated[
+        bool,
+        typer.Option("--no-test-texts", help="Keep texts of the test split out of goldens.jsonl."),
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -79,7 +83,7 @@ def command(
     from loratory.api.exports import export
     from loratory.specs.option_parsing import parse_assignments
 
-    with out.note_when_slow(f"exporting {where} ..."):
+    with out.note_when_slow(f"exporting {where} to {formats or 'peft'} ..."):
         done = export(
             where,
             output,
@@ -87,7 +91,7 @@ def command(
             contender=contender,
             options=parse_assignments(change or ()),
             margin=margin,
-            on_start=lambda name: out.note(f"{name} ..."),
+            test_texts=not no_test_texts,
         )
     for note in done.notes:
         out.note(f"note: {note}")

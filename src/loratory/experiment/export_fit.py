@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ class ExportRequest:
     output: Path | None = None  # None: RUN/exports/<format>
     options: Mapping[str, Any] = field(default_factory=dict)  # of the exporters, by name
     margin: float | None = None  # of the headline score, that a quantised form may lose; None: the spec's
+    test_texts: bool = True  # whether goldens.jsonl may hold texts of the test split
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class ExporterFit:
     problem: str = ""  # why it does not suit
 
 
-def export_fit(request: ExportRequest, on_start: Callable[[str], None] = lambda _: None) -> ExportResult:
-    """Write what was asked for, one format after another; `on_start` is told each.
+def export_fit(request: ExportRequest) -> ExportResult:
+    """Write what was asked for, one format after another.
 
     Raises LoratoryError before anything is written where a format cannot be, ParityError where a form is not the fit:
     that form leaves nothing under its name, and those before it stay.
@@ -68,10 +69,9 @@ def export_fit(request: ExportRequest, on_start: Callable[[str], None] = lambda 
     for name, exporter in exporters.items():
         if problem := exporter.check_support(artifact):
             raise _add_alternatives(problem, name, artifact)
-    session = ExportSession(request.source, fit, artifact, request.margin)
+    session = ExportSession(request.source, fit, artifact, request.margin, request.test_texts)
     done = ExportResult([], [], certificates := {})
     for name, exporter in exporters.items():
-        on_start(name)
         output = outputs[name]
         with hold_lock(output, 0), tempfile.TemporaryDirectory() as work:
             exact = session.find_exact_member(exporter, outputs, Path(work))

@@ -16,7 +16,13 @@ from loratory.experiment.export_evidence import (
     read_measured_outcome,
     record_evidence_read,
 )
-from loratory.experiment.golden_sources import GoldenSource, describe_fit, find_run_folder, load_golden_texts
+from loratory.experiment.golden_sources import (
+    GoldenSource,
+    describe_fit,
+    find_run_folder,
+    leave_out_test_texts,
+    load_golden_texts,
+)
 from loratory.exporting.certificates.certificate import Certificate, read_certificate
 from loratory.exporting.certificates.certification import Reference, certify_folder
 from loratory.exporting.certificates.verification import verify_folder
@@ -28,16 +34,18 @@ from loratory.protocols.exporters import Exporter, get_tolerance_class
 EXPORTS_FOLDER = "exports"  # of a run: a folder for each format
 UNCERTIFIED = "{}: this fit is no neural network, so its export has no certificate"
 PRIVATE_TEXTS = (
-    "goldens.jsonl in each folder holds {} texts of the test split: delete nothing of it where the folder is verified, "
-    "and give the folder to nobody who may not read them"
+    "goldens.jsonl in each folder holds {} texts of the test split: give a folder to nobody who may not read them"
 )
 
 
 class ExportSession:
     """Loads what certificates need when the first form asks for it."""
 
-    def __init__(self, source: Path, fit: Path, artifact: Artifact, margin: float | None) -> None:
+    def __init__(
+        self, source: Path, fit: Path, artifact: Artifact, margin: float | None, test_texts: bool = True
+    ) -> None:
         self.source, self.fit, self.artifact, self.margin = source, fit, artifact, margin
+        self.test_texts = test_texts  # whether goldens may be texts of the test split
         self.notes: list[str] = []
         self._certificates: dict[str, Certificate] = {}  # by digest of what was certified
         self._exact_digest: str | None = None
@@ -54,6 +62,8 @@ class ExportSession:
     def golden_source(self) -> GoldenSource:
         """The golden texts."""
         found = load_golden_texts(self.source, self.fit)
+        if not self.test_texts and found.run is not None:
+            found = leave_out_test_texts(found)
         self.notes.extend(found.notes)
         tests = sum(one.kind == "test" for one in found.texts)
         if tests:

@@ -14,10 +14,11 @@ from loratory.data.split_files import read_split
 from loratory.discovery import load_named
 from loratory.errors import ArtifactError
 from loratory.experiment.artifact_lookup import GOLDEN_FILE, LADDER_FILE, open_run
-from loratory.exporting.certificates.golden_texts import GoldenText, select_golden_texts
+from loratory.exporting.certificates.golden_texts import BOUNDARY_ID, GoldenText, select_golden_texts
 from loratory.protocols import Labelled, Prediction
 
 MADE_NOW = "the run holds no golden.jsonl, as it was made before there were any: the golden texts are chosen now"
+TESTS_LEFT_OUT = "the texts of the test split are left out: the certificate rests on the texts that we wrote"
 WRITTEN_ALONE = "there is no run with test texts beside this fit: the certificate rests on the texts that we wrote"
 
 
@@ -28,6 +29,12 @@ class GoldenSource:
     texts: tuple[GoldenText, ...]
     run: Path | None
     notes: tuple[str, ...] = ()
+
+
+def leave_out_test_texts(source: GoldenSource) -> GoldenSource:
+    """The texts that we wrote alone, without the halves of test texts."""
+    kept = tuple(one for one in source.texts if one.kind != "test" and not one.id.startswith(BOUNDARY_ID))
+    return GoldenSource(kept, source.run, (*source.notes, TESTS_LEFT_OUT))
 
 
 def find_run_folder(source: Path, fit: Path) -> Path | None:

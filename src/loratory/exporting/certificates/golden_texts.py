@@ -15,6 +15,7 @@ from loratory.protocols import JSON
 
 MAX_TEST_TEXTS = 112
 BOUNDARY_TEXTS = 6  # test texts on which the fit is least sure
+BOUNDARY_ID = "adversarial-boundary-"  # and a number
 MIXED_PAIRS = 3  # pairs of texts made of the halves of two test texts of different labels
 
 
@@ -83,7 +84,7 @@ def mix_halves(golden_texts: Sequence[GoldenText]) -> list[GoldenText]:
         ]
         (a, b), (c, d) = halves
         made += [
-            GoldenText(f"adversarial-boundary-{number}{side}", "adversarial", f"{first} {second}".strip())
+            GoldenText(f"{BOUNDARY_ID}{number}{side}", "adversarial", f"{first} {second}".strip())
             for side, first, second in (("a", a, d), ("b", c, b))
         ]
     return made

@@ -32,6 +32,7 @@ class GgufExporter:
     summary: ClassVar[str] = "GGUF for llama.cpp and Ollama, with Modelfile, prompt and grammar"
     tolerance_class: ClassVar[ToleranceClass | None] = "reduced"
     exact_form: ClassVar[str | None] = None
+    applies_temperature: ClassVar[bool] = True
     Options: ClassVar[type[BaseModel]] = GgufOptions
 
     def check_support(self, artifact: Artifact) -> LoratoryError | None:

@@ -36,8 +36,11 @@ def compute_in_int8(source: Path, file: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model = read_graph(source)
-    del model.graph.value_info[:]  # shapes of intermediate values as the exporter's rewrites left them: some are stale
-    quantize_dynamic(model, str(file), per_channel=True, reduce_range=weight_bits() == 7, weight_type=QuantType.QInt8)
+    del model.graph.value_info[:]  # the quantiser turns weights round, and would take the old shapes for true
+    save_graph(model, file)
+    quantize_dynamic(
+        str(file), str(file), per_channel=True, reduce_range=weight_bits() == 7, weight_type=QuantType.QInt8
+    )
 
 
 def _replace_weights(source: Path, file: Path, pack: Callable[..., Any]) -> None:

@@ -27,6 +27,7 @@ class SentenceTransformersExporter:
     summary: ClassVar[str] = "modules of sentence-transformers: encode() gives the logits; a loader gives probabilities"
     tolerance_class: ClassVar[ToleranceClass | None] = "exact"
     exact_form: ClassVar[str | None] = None
+    applies_temperature: ClassVar[bool] = True
     Options: ClassVar[type[BaseModel]] = SentenceTransformersOptions
 
     def check_support(self, artifact: Artifact) -> LoratoryError | None:

@@ -43,6 +43,7 @@ class TransformersJsExporter:
     summary: ClassVar[str] = "transformers.js in Node and the browser: ONNX with head and temperature, and a page"
     tolerance_class: ClassVar[ToleranceClass | None] = "exact"
     exact_form: ClassVar[str | None] = None
+    applies_temperature: ClassVar[bool] = True
     Options: ClassVar[type[BaseModel]] = TransformersJsOptions
 
     def check_support(self, artifact: Artifact) -> LoratoryError | None:

@@ -31,6 +31,7 @@ class VllmExporter:
     summary: ClassVar[str] = "vLLM: the base, the adapter, the chat template and the exact command"
     tolerance_class: ClassVar[ToleranceClass | None] = "exact"
     exact_form: ClassVar[str | None] = None
+    applies_temperature: ClassVar[bool] = True
     Options: ClassVar[type[BaseModel]] = VllmOptions
 
     def check_support(self, artifact: Artifact) -> LoratoryError | None:
