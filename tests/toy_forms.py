@@ -19,7 +19,7 @@ from loratory.exporting.certificates.checksums import compute_checksum
 from loratory.exporting.certificates.goldens import Golden, GoldenSet
 from loratory.exporting.certificates.model_facts import ModelFacts
 from loratory.predictors.calibrated import OperatingPoint, choose_labels
-from loratory.protocols.exporters import ExportedModel, ExportTarget, StageOutputs, ToleranceClass
+from loratory.protocols.exporters import ExportedModel, Exporter, ExportTarget, StageOutputs, ToleranceClass
 
 LABELS = ("card", "cash", "login")
 WIDTH, LAYERS = 8, 3
@@ -89,14 +89,20 @@ class ToyOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-@dataclass(frozen=True)
+def make_exporter(kind: ToleranceClass | None = "exact") -> Exporter[Any]:
+    """The toy's exporter, of a class of one's choice."""
+    made: Any = ToyExporter()
+    made.tolerance_class = kind
+    return made  # type: ignore[no-any-return]
+
+
 class ToyExporter:
-    """Writes the toy model as it was told; it is given directly, not found by its name."""
+    """It is given directly, not found by its name."""
 
     summary: ClassVar[str] = "a toy"
     exact_form: ClassVar[str | None] = None
     Options: ClassVar[type[BaseModel]] = ToyOptions
-    tolerance_class: ToleranceClass | None = "exact"  # type: ignore[misc]
+    tolerance_class: ClassVar[ToleranceClass | None] = "exact"
 
     def check_support(self, artifact: Artifact) -> LoratoryError | None:
         return None

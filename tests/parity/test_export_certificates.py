@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from loratory.artifacts.manifests import extend_artifact, open_artifact, stage_artifact
+from loratory.backbones import adapters
 from loratory.backbones.forward.encoder_backbone import EncoderBackbone
 from loratory.errors import ArtifactError, LoratoryError, ParityError, UnsupportedTask
 from loratory.experiment.export_fit import ExportRequest, export_fit, load_exporter
@@ -149,7 +150,14 @@ def flip_exponent_bit(tensors: dict[str, torch.Tensor]) -> None:
 
 
 def scale_weight(ending: str, factor: float) -> Callable[[Path], None]:
-    return lambda folder: edit_weights(folder, lambda tensors: find_weight(tensors, ending).mul_(factor) and None)
+    def scale(tensors: dict[str, torch.Tensor]) -> None:
+        find_weight(tensors, ending).mul_(factor)
+
+    return lambda folder: edit_weights(folder, scale)
+
+
+def drop_bias(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["bias"].zero_()
 
 
 def edit_tokenizer(folder: Path, change: Callable[[Any], None]) -> None:
@@ -188,15 +196,15 @@ FAULTS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "embedding scaled": (scale_weight("word_embeddings.weight", 1.01), ("embedding",)),
     "adapter not merged": (unmerge, ("layer 1",)),
     "LayerNorm of another eps": (
-        lambda folder: edit_json(folder, "merged/config.json", layer_norm_eps=1e-5),
+        lambda folder: edit_json(folder, "merged/config.json", layer_norm_eps=1e-3),
         ("embedding", "layer 1"),
     ),
-    "tanh GELU": (lambda folder: edit_json(folder, "merged/config.json", hidden_act="gelu_new"), ("layer 1",)),
+    "another activation": (lambda folder: edit_json(folder, "merged/config.json", hidden_act="silu"), ("layer 1",)),
     "one matrix of the last layer lost": (scale_weight("layer.1.attention.output.dense.weight", 0.0), ("layer 2",)),
     "a bit of an exponent": (lambda folder: edit_weights(folder, flip_exponent_bit), ("layer 2",)),
     "first token for the mean": (lambda folder: edit_json(folder, "merged/head.json", pooling="cls"), ("pooled",)),
     "bias of the head lost": (
-        lambda folder: edit_weights(folder, lambda tensors: tensors["bias"].zero_() and None, "head"),
+        lambda folder: edit_weights(folder, drop_bias, "head"),
         ("logits", "answer"),
     ),
     "temperature lost": (lambda folder: edit_json(folder, "operating.json", temperature=1.0), ("probabilities",)),
@@ -240,9 +248,9 @@ def test_an_unchanged_copy_passes(exported: tuple[Path, Reference], tmp_path: Pa
 def test_a_refused_form_leaves_nothing_under_its_name(
     certified_fit_of: Fits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = stock_layouts.adapters.merge_adapter
+    whole = adapters.merge_adapter
     fit = Path(shutil.copytree(certified_fit_of("bert", "stock"), tmp_path / "fit"))
-    monkeypatch.setattr(stock_layouts.adapters, "merge_adapter", lambda model, _: whole(model, None))
+    monkeypatch.setattr(adapters, "merge_adapter", lambda model, _: whole(model, None))
     with extend_artifact(fit) as part:
         stock_layouts.write_stock_layouts(part, make_unmerged(fit), FACTS)
     with pytest.raises(ParityError, match="layer 1") as caught:
@@ -262,7 +270,6 @@ def test_a_disk_that_fills_up_half_way_leaves_nothing(
     certified_fit_of: Fits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from loratory.errors import StorageError
-    from loratory.exporting import peft
 
     def fill_disk(self: Path, data: bytes) -> int:
         if self.name == "model.safetensors":
@@ -270,7 +277,7 @@ def test_a_disk_that_fills_up_half_way_leaves_nothing(
         return write(self, data)
 
     write = Path.write_bytes
-    monkeypatch.setattr(peft.Path, "write_bytes", fill_disk)
+    monkeypatch.setattr(Path, "write_bytes", fill_disk)
     with pytest.raises(StorageError, match="the disk is full"):
         export_fit(ExportRequest(certified_fit_of("bert", "stock"), None, ("peft",), tmp_path / "out"))
     assert not (tmp_path / "out").exists()

@@ -22,7 +22,7 @@ from loratory.experiment.export_session import ExportSession
 from loratory.exporting.certificates import tolerances
 from loratory.exporting.certificates.accuracy import AccuracyEvidence
 from loratory.protocols.exporters import StageOutputs
-from ticket_rows import run_tickets
+from ticket_rows import make_tickets
 from tiny_models import save_base
 
 
@@ -30,8 +30,16 @@ from tiny_models import save_base
 def run(tmp_path_factory: pytest.TempPathFactory) -> loratory.Run:
     home = tmp_path_factory.mktemp("home")
     base = str(save_base(home / "base", "bert"))
-    ladder: list[object] = ["tfidf", {"head": {"base": base}}, {"lora": {"base": base, "rank": 2}}]
-    return run_tickets(home / "run", 240, ladder)
+    return loratory.run(
+        make_tickets(240),
+        text="message",
+        label="team",
+        name="tickets",
+        output=home / "run",
+        ladder=["tfidf", {"lora": {"base": base, "rank": 2}}],
+        training={"epochs": 2, "racing": "off"},
+        evidence={"resamples": 200, "latency_texts": 5},
+    )
 
 
 def invoke(*words: object) -> Result:

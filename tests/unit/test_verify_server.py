@@ -15,7 +15,7 @@ from loratory.exporting.certificates.certificate import Certificate
 from loratory.exporting.certificates.certification import certify_folder
 from loratory.exporting.certificates.verification import open_certified
 from loratory.protocols import Prediction
-from toy_forms import LABELS, ToyExporter, ToyModel, make_reference, write_toy
+from toy_forms import LABELS, ToyModel, make_exporter, make_reference, write_toy
 
 
 class ToyDialect:
@@ -36,7 +36,7 @@ class ToyDialect:
 
 @pytest.fixture
 def certified(tmp_path: Path) -> Path:
-    assert certify_folder(write_toy(tmp_path / "toy", ToyModel()), "toy", ToyExporter(), make_reference()) is not None
+    assert certify_folder(write_toy(tmp_path / "toy", ToyModel()), "toy", make_exporter(), make_reference()) is not None
     return tmp_path / "toy"
 
 

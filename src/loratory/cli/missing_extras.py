@@ -22,7 +22,7 @@ EXTRA_BY_LIBRARY: Mapping[str, str] = {  # module -> the smallest extra that bri
 }
 EXTRA_BY_VERB: Mapping[str, str] = {  # verb -> the extra that it works with
     **dict.fromkeys(("init", "check", "run", "train", "evaluate", "stress", "report", "doctor"), "train"),
-    **dict.fromkeys(("predict", "redact", "import", "export", "discover"), "models"),
+    **dict.fromkeys(("predict", "redact", "import", "export", "verify", "discover"), "models"),
     **dict.fromkeys(("serve", "keys", "audit"), "serve"),
 }
 INCLUDED_EXTRAS: Mapping[str, tuple[str, ...]] = {  # extra -> those that are parts of it, or brought by libraries of it

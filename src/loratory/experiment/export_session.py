@@ -28,8 +28,7 @@ from loratory.protocols.exporters import Exporter, get_tolerance_class
 EXPORTS_FOLDER = "exports"  # of a run: a folder for each format
 UNCERTIFIED = "{}: this fit is no neural network, so its export has no certificate"
 PRIVATE_TEXTS = (
-    "goldens.jsonl in each folder holds {} texts of the test split: delete nothing of it where the folder is verified, "
-    "and give the folder to nobody who may not read them"
+    "goldens.jsonl in each folder holds {} texts of the test split: give a folder to nobody who may not read them"
 )
 
 

@@ -22,7 +22,14 @@ from loratory.exporting.certificates.measurement import Divergence, find_diverge
 from loratory.exporting.certificates.model_facts import ModelFacts
 from loratory.exporting.certificates.tolerances import MAX_MARGIN, get_tolerances
 from loratory.protocols import JSON
-from loratory.protocols.exporters import WRITER, Exporter, ToleranceClass, get_form_facts, get_tolerance_class
+from loratory.protocols.exporters import (
+    WRITER,
+    ExportedModel,
+    Exporter,
+    ToleranceClass,
+    get_form_facts,
+    get_tolerance_class,
+)
 
 
 @dataclass(frozen=True)
@@ -49,9 +56,7 @@ def certify_folder(
     kind = get_tolerance_class(exporter, reference.model.head, reference.model.quantised_base)
     if kind is None or (model := open_form(folder, exporter)) is None:
         return None
-    own = get_form_facts(model)
-    facts = {**reference.model.to_dict(), **{key: own[key] for key in FORM_KEYS if key in own}}
-    check_form_facts(model, reference.model.to_dict(), format)
+    facts = _merge_facts(model, reference.model, format)
     check_padding_side(folder, facts, format)
     measured = measure_form(model, reference.goldens, facts.get("max_batch"))
     limits = get_tolerances(kind, reference.model.head)
@@ -83,6 +88,13 @@ def certify_folder(
     return made
 
 
+def _merge_facts(model: ExportedModel, fit: ModelFacts, format: str) -> dict[str, Any]:
+    """What the fit says of itself, with what the form alone knows; raises ParityError where they do not agree."""
+    own = get_form_facts(model)
+    check_form_facts(model, fit.to_dict(), format)
+    return {**fit.to_dict(), **{key: own[key] for key in FORM_KEYS if key in own}}
+
+
 def _describe_goldens(goldens: GoldenSet, digest: str) -> dict[str, JSON]:
     count, batches = len(goldens.goldens), len(goldens.batches)
     return {"file": GOLDENS_FILE, "count": count, "batches": batches, "sha256": digest}
@@ -107,15 +119,17 @@ def _weigh_evidence(kind: ToleranceClass, reference: Reference, model: Any) -> A
         return None
     measured = reference.evidence.measure(model)
     if kind == "quantised" and (found := _find_accuracy_loss(measured)) is not None:
-        raise make_parity_error(
-            found.stage, found.problem, "evidence", remedy=ACCEPT_LOSS.format(measured.needed_margin)
-        )
+        raise make_parity_error(found.stage, found.problem, "evidence", remedy=_suggest_margin(measured.needed_margin))
     return measured
 
 
-ACCEPT_LOSS = (
-    "nothing was written; --margin {:.3f} would accept a loss of that size, more test rows would show a smaller one"
-)
+def _suggest_margin(needed: float) -> str:
+    if needed > MAX_MARGIN:
+        return f"nothing was written; no margin up to {MAX_MARGIN:g} holds that: choose a form that rounds less"
+    return (
+        f"nothing was written; --margin {needed:.3f} accepts a loss of that size, and more test rows could show a "
+        "smaller one"
+    )
 
 
 def _find_accuracy_loss(measured: AccuracyMeasurement) -> Divergence | None:

@@ -37,6 +37,8 @@ from loratory.protocols import (
 
 NEXT_TOKENS = 20
 MAX_WRITER_TEXTS = 60  # golden texts of a model that scores answers: each is a whole prompt
+MAX_GOLDEN_NUMBERS = 200_000  # logits in all, of test texts: of thousands of labels fewer texts are kept
+MIN_TEST_TEXTS = 20
 MAX_GENERATED_TEXTS = 24  # of one that generates them, token by token
 
 
@@ -72,6 +74,11 @@ def _compute_encoder_goldens(
 ) -> list[Golden]:
     tokenizer = encoder.network.backbone.tokenizer
     filled = fill_window(encoder.max_row_tokens, lambda text: tokenizer.count_tokens([text])[0])
+    most = max(
+        MAX_GOLDEN_NUMBERS // max(len(encoder.output_adapter.list_output_names(encoder.task)), 1), MIN_TEST_TEXTS
+    )
+    tests = _spread([one for one in texts if one.kind == "test"], most)
+    texts = [*tests, *(one for one in texts if one.kind != "test")]
     filling = [GoldenText(f"adversarial-{name}", "adversarial", text) for name, text in filled.items()]
     every, inputs = _pair_inputs(predictor.task, [*texts, *filling])
     rows = encoder.encode_rows(inputs)

@@ -63,10 +63,10 @@ class Golden:
             "text": self.text,
             "label": self.label,
             "tokens": list(self.tokens),
-            "layers": [list(one) for one in self.layers] or None,
-            "pooled": None if self.pooled is None else list(self.pooled),
-            "logits": None if self.logits is None else self.logits.tolist(),
-            "probabilities": None if self.probabilities is None else self.probabilities.tolist(),
+            "layers": [_round(one) for one in self.layers] or None,
+            "pooled": None if self.pooled is None else _round(self.pooled),
+            "logits": None if self.logits is None else _round(self.logits.tolist()),
+            "probabilities": None if self.probabilities is None else _round(self.probabilities.tolist()),
             "answer": self.answer,
             "abstained": self.abstained,
         }
@@ -74,7 +74,7 @@ class Golden:
             row["rows"] = self.rows
         if self.next is not None:
             row["prompt"] = self.prompt
-            row["next"] = {"ids": list(self.next.ids), "log_probabilities": list(self.next.log_probabilities)}
+            row["next"] = {"ids": list(self.next.ids), "log_probabilities": _round(self.next.log_probabilities)}
         return row
 
     @classmethod
@@ -97,6 +97,11 @@ class Golden:
             row.get("prompt"),
             None if following is None else NextTokens(tuple(following["ids"]), tuple(following["log_probabilities"])),
         )
+
+
+def _round(values: Sequence[Any]) -> list[Any]:
+    """Nine digits of every number, which float32 does not have: half of a file's bytes would be digits of noise."""
+    return [_round(one) if isinstance(one, list) else float(f"{one:.9g}") for one in values]
 
 
 @dataclass(frozen=True)

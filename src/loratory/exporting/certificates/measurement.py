@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -10,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from loratory.evaluation.statistics.proportions import compute_clopper_pearson
 from loratory.exporting.certificates.comparison import GoldenDifference, compare_golden
 from loratory.exporting.certificates.goldens import Golden, GoldenSet
 from loratory.exporting.certificates.tolerances import Tolerances
@@ -54,7 +54,7 @@ class Measurement:
         equal, of = self.count_equal("labels_equal")
         tokens, texts = self.count_equal("tokens_equal")
         answers, answered = self.count_equal("answers_equal")
-        low, _ = compute_clopper_pearson(equal / of, of, 1 - CONFIDENCE) if of else (None, None)
+        low = compute_lower_bound(equal, of, CONFIDENCE) if of else None
         return {
             "tokens_equal": tokens == texts if texts else None,
             "max_dp": self.find_largest("dp"),
@@ -78,6 +78,23 @@ class Measurement:
                 if far is not None:
                     found[stage] = max(found.get(stage, 0.0), far)
         return found
+
+
+def compute_lower_bound(right: int, of: int, confidence: float) -> float:
+    """The one-sided lower bound of a share (Clopper and Pearson 1934), by bisection of the binomial's upper tail.
+
+    evaluation.statistics has it from SciPy, which whoever verifies a folder need not have.
+    """
+    low, high = 0.0, right / of
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _compute_upper_tail(right, of, middle) < 1 - confidence else (low, middle)
+    return low
+
+
+def _compute_upper_tail(least: int, of: int, share: float) -> float:
+    """The chance of `least` successes or more."""
+    return math.fsum(math.comb(of, k) * share**k * (1 - share) ** (of - k) for k in range(least, of + 1))
 
 
 @dataclass(frozen=True)
@@ -104,7 +121,7 @@ def measure_form(model: ExportedModel, goldens: GoldenSet, max_batch: int | None
         tuple(differences),
         None if max_batch == 1 else _measure_batches(model, goldens, alone),
         _is_deterministic(model, goldens.goldens[:REPEATED_TEXTS], alone),
-        all(_is_distribution(found) for found in alone.values()),
+        all(_is_valid(found, model.output_names) for found in alone.values()),
         latency,
     )
 
@@ -137,8 +154,10 @@ def _is_deterministic(model: ExportedModel, texts: Sequence[Golden], alone: dict
     return True
 
 
-def _is_distribution(found: StageOutputs) -> bool:
-    """Whether probabilities are numbers of 0 to 1 that sum to 1."""
+def _is_valid(found: StageOutputs, names: Sequence[str]) -> bool:
+    """Whether probabilities are numbers of 0 to 1 that sum to 1, and a label is one that there is."""
+    if isinstance(found.answer, str) and names and found.answer not in names:
+        return False
     if found.probabilities is None:
         return True
     one = np.asarray(found.probabilities)
@@ -169,7 +188,7 @@ def _check_tokens(measured: Measurement) -> Divergence | None:
 
 def _find_failed_stage(measured: Measurement, limits: Tolerances) -> Divergence | None:
     for stage, far in measured.find_stage_maxima().items():
-        if far > limits.states:
+        if far > limits.states or math.isinf(far):
             return Divergence(stage, f"{far:.2g} apart, allowed {limits.states:g}")
     checks = (
         ("probabilities", "max |dp|", measured.find_largest("dp"), limits.max_dp),

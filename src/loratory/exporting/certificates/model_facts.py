@@ -107,7 +107,7 @@ def _describe_encoder(encoder: Encoder, point: OperatingPoint | None, task: Mapp
     backbone, head = encoder.network.backbone, encoder.network.head
     assert head is not None
     kind = describe_head(head)["kind"]
-    is_pooled = isinstance(head, PooledHead)
+    pooled = head if isinstance(head, PooledHead) else None
     return ModelFacts(
         task=task,
         labels=tuple(encoder.output_adapter.list_output_names(encoder.task)),
@@ -119,9 +119,9 @@ def _describe_encoder(encoder: Encoder, point: OperatingPoint | None, task: Mapp
         long=encoder.long_text_mode,
         row_overlap=encoder.row_overlap,
         pad_id=backbone.tokenizer.pad_token_id,
-        pooling=head.pooling if is_pooled else None,
+        pooling=None if pooled is None else pooled.pooling,
         output_adapter=encoder.output_adapter_name,
         has_span_rules=bool(encoder.span_rules),
         quantised_base=backbone.unquantized is not backbone,
-        scope={"scale": float(head.log_scale.exp()), "bias": head.bias.tolist()} if is_pooled else None,
+        scope=None if pooled is None else {"scale": float(pooled.log_scale.exp()), "bias": pooled.bias.tolist()},
     )

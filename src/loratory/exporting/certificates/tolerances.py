@@ -6,6 +6,7 @@ probabilities of fp32 forms are at most 5e-6 apart, a LayerNorm of another eps i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,7 +28,7 @@ class Tolerances:
 
     def to_dict(self) -> dict[str, Any]:
         """For a reader's information: no verifier goes by it."""
-        return asdict(self)
+        return {name: value if value != math.inf else None for name, value in asdict(self).items()}
 
 
 TOLERANCES: Mapping[ToleranceClass, Tolerances] = {
