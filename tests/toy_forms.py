@@ -100,6 +100,7 @@ class ToyExporter:
     """It is given directly, not found by its name."""
 
     summary: ClassVar[str] = "a toy"
+    applies_temperature: ClassVar[bool] = True
     exact_form: ClassVar[str | None] = None
     Options: ClassVar[type[BaseModel]] = ToyOptions
     tolerance_class: ClassVar[ToleranceClass | None] = "exact"

@@ -22,6 +22,7 @@ from loratory.backbones.pool import TorchBackbonePool
 from loratory.cli import app
 from loratory.errors import ArtifactError, LoratoryError, SpecError, UnsupportedTask
 from loratory.experiment.export_fit import ExportRequest, ExportResult, export_fit
+from loratory.experiment.golden_sources import WRITTEN_ALONE
 from loratory.exporting import stock_layouts
 from loratory.exporting.omissions import POINT_NOT_EXPORTED, SPAN_RULES_NOT_EXPORTED
 from loratory.importing.import_folder import import_folder
@@ -132,7 +133,7 @@ def test_both_folders_open_in_stock_libraries(fit_of: Fits, tmp_path: Path, fami
     base = opener(task).from_pretrained(fit.parent / named, config=config)
     assert far(PeftModel.from_pretrained(base, adapter), adapter, fit) < 1e-4
     assert ROUTER_ORDER_WARNING in done.notes
-    assert len(done.notes) == (2 if family == "deberta-v2" else 1)
+    assert len(done.notes) == (3 if family == "deberta-v2" else 2)
     for folder in done.folders:
         assert verify_artifact(folder)["kind"] == "export"
     assert 0 <= verify_artifact(twin)["apart"] <= 1e-4
@@ -221,7 +222,7 @@ def test_an_operating_point_stays_behind_and_it_is_said(fit_of: Fits, tmp_path: 
             ),
         )
     done = export_to_router(tmp_path / "fit", tmp_path / "models", "intent", with_adapter=False)
-    assert done.notes == [POINT_NOT_EXPORTED]
+    assert done.notes == [WRITTEN_ALONE, POINT_NOT_EXPORTED]
     assert far(opener("intent").from_pretrained(done.folders[0]), done.folders[0], bare) < 1e-4
 
 
@@ -231,7 +232,8 @@ def test_validators_stay_behind_and_it_is_said(fit_of: Fits, tmp_path: Path) -> 
     with stage_artifact(tmp_path / "fit", {"contender": "lora-stock"}) as part:
         predictor_files.save_predictor(part, armed)
     assert export_to_router(tmp_path / "fit", tmp_path / "models", "pii", with_adapter=False).notes == [
-        SPAN_RULES_NOT_EXPORTED
+        WRITTEN_ALONE,
+        SPAN_RULES_NOT_EXPORTED,
     ]
     stock_layouts.write_stock_layouts(tmp_path, armed, FACTS)
     assert "What validators find stands in no stock class" in (tmp_path / "README.md").read_text(encoding="utf-8")
@@ -255,7 +257,7 @@ def test_a_contender_without_an_adapter_is_refused(tmp_path: Path) -> None:
         predictor_files.save_predictor(part, made)
     with pytest.raises(UnsupportedTask, match="this contender has none"):
         export_to_router(tmp_path / "fit", tmp_path / "models", "intent")
-    with pytest.raises(ArtifactError, match="no files that stock libraries open"):
+    with pytest.raises(ArtifactError, match="no files that PEFT and transformers open"):
         export_fit(ExportRequest(tmp_path / "fit", None, ("peft",), tmp_path / "out"))
 
 

@@ -41,8 +41,9 @@ def graph(tmp_path: Path) -> Path:
     ]
     given = onnx.helper.make_tensor_value_info("input_ids", onnx.TensorProto.INT64, ["s1", "s2"])
     made = onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["s1", LABELS])
+    shapes = [onnx.helper.make_tensor_value_info(one.name, onnx.TensorProto.FLOAT, one.dims) for one in tensors]
     model = onnx.helper.make_model(
-        onnx.helper.make_graph(nodes, "g", [given], [made], tensors),
+        onnx.helper.make_graph(nodes, "g", [given], [made], tensors, value_info=shapes),
         opset_imports=[onnx.helper.make_opsetid("", 17)],
         ir_version=8,
     )

@@ -98,3 +98,8 @@ def test_a_word_is_tagged_as_a_whole() -> None:
     (found,) = decode_spans(words, places, ["NAME"], text)
     assert (found.start, found.end) == (0, 12)
     assert merge_word_tokens(odds, [(0, 4), (4, 5), (5, 9)], "Abby, Laid")[0] == [(0, 4), (4, 5), (5, 9)]
+
+
+def test_a_text_without_a_token_has_no_word() -> None:
+    places, words = merge_word_tokens(np.zeros((0, 0)), [], "")
+    assert (places, len(words)) == ([], 0)

@@ -40,6 +40,7 @@ class PeftExporter:
 
     summary: ClassVar[str] = "adapter/ for PEFT over base_<L>/, merged/ for transformers, and a model card"
     tolerance_class: ClassVar[ToleranceClass | None] = "exact"
+    applies_temperature: ClassVar[bool] = True
     exact_form: ClassVar[str | None] = None
     Options: ClassVar[type[BaseModel]] = PeftOptions
 

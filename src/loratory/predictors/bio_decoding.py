@@ -83,6 +83,8 @@ def merge_word_tokens(
     A word is O where all its tokens are, B where the first is and the others go on, I where all go on; other tags of
     its tokens are left out, and the odds normalised again.
     """
+    if not offsets:  # an empty text has no word
+        return [], log_probabilities
     starts = [k for k in range(len(offsets)) if k == 0 or not _are_in_one_word(text, offsets[k - 1], offsets[k])]
     places, rows = [], []
     for start, stop in zip(starts, [*starts[1:], len(offsets)], strict=True):
@@ -90,7 +92,7 @@ def merge_word_tokens(
         row[1::2] = log_probabilities[start, 1::2] + log_probabilities[start + 1 : stop, 2::2].sum(0)
         rows.append(row - np.logaddexp.reduce(row))
         places.append((offsets[start][0], offsets[stop - 1][1]))
-    return places, np.stack(rows) if rows else log_probabilities
+    return places, np.stack(rows)
 
 
 def _are_in_one_word(text: str, before: CharRange, behind: CharRange) -> bool:

@@ -100,6 +100,7 @@ class Exporter(Protocol[OptionsT]):
 
     summary: ClassVar[str]  # one line for lists: what is written
     tolerance_class: ClassVar[ToleranceClass | None]  # what its certificate asks for; None: no model, so no certificate
+    applies_temperature: ClassVar[bool]  # whether its probabilities are those of the operating point; else at 1
     exact_form: ClassVar[str | None]  # the exporter whose form this one rounds; None where it starts from the fit
     Options: ClassVar[type[BaseModel]]  # a frozen model that forbids other keys: the command's --option KEY=VALUE
 

@@ -52,6 +52,7 @@ class TableExporter:
 
     summary: ClassVar[str] = "the words of a tfidf fit with their weights, as CSV"
     tolerance_class: ClassVar[ToleranceClass | None] = None  # a table of words, which is not certified
+    applies_temperature: ClassVar[bool] = False
     exact_form: ClassVar[str | None] = None
     Options: ClassVar[type[BaseModel]] = TableOptions
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from loratory.exporting.certificates.goldens import GOLDENS_FILE, GoldenSet
 from loratory.exporting.certificates.measurement import Divergence, find_divergence, measure_form
 from loratory.exporting.certificates.model_facts import ModelFacts
 from loratory.exporting.certificates.tolerances import MAX_MARGIN, get_tolerances
+from loratory.exporting.certificates.uncalibrated import strip_operating_point
 from loratory.protocols import JSON
 from loratory.protocols.exporters import (
     WRITER,
@@ -56,6 +57,9 @@ def certify_folder(
     kind = get_tolerance_class(exporter, reference.model.head, reference.model.quantised_base)
     if kind is None or (model := open_form(folder, exporter)) is None:
         return None
+    if not exporter.applies_temperature:
+        plain, goldens = strip_operating_point(reference.model, reference.goldens)
+        reference = replace(reference, model=plain, goldens=goldens)
     facts = _merge_facts(model, reference.model, format)
     check_padding_side(folder, facts, format)
     measured = measure_form(model, reference.goldens, facts.get("max_batch"))

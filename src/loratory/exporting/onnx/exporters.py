@@ -54,6 +54,7 @@ class OnnxExporter:
 
     summary: ClassVar[str] = "one graph from token ids to probabilities (fp32), for ONNX Runtime in any language"
     tolerance_class: ClassVar[ToleranceClass | None] = "exact"
+    applies_temperature: ClassVar[bool] = True
     exact_form: ClassVar[str | None] = None
     Options: ClassVar[type[BaseModel]] = OnnxOptions
 
@@ -78,6 +79,7 @@ class OnnxFp16Exporter:
 
     summary: ClassVar[str] = "the graph of onnx with its weights in fp16: half the size"
     tolerance_class: ClassVar[ToleranceClass | None] = "reduced"
+    applies_temperature: ClassVar[bool] = True
     exact_form: ClassVar[str | None] = EXACT_FORM
     Options: ClassVar[type[BaseModel]] = OnnxOptions
 
@@ -99,6 +101,7 @@ class Int8WeightsExporter:
 
     summary: ClassVar[str] = "the graph of onnx with int8 weights, a scale for each row: a quarter of the size"
     tolerance_class: ClassVar[ToleranceClass | None] = "quantised"
+    applies_temperature: ClassVar[bool] = True
     exact_form: ClassVar[str | None] = EXACT_FORM
     Options: ClassVar[type[BaseModel]] = OnnxOptions
 
@@ -120,6 +123,7 @@ class Int8Exporter:
 
     summary: ClassVar[str] = "dynamic int8 for CPUs: a quarter of the size, faster, one text a call"
     tolerance_class: ClassVar[ToleranceClass | None] = "quantised"
+    applies_temperature: ClassVar[bool] = True
     exact_form: ClassVar[str | None] = EXACT_FORM
     Options: ClassVar[type[BaseModel]] = OnnxOptions
 

@@ -35,9 +35,11 @@ def compute_in_int8(source: Path, file: Path) -> None:
     """Products in int8: weights with a scale for each output, activations with one that each call finds."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    import_onnx()
+    model = read_graph(source)
+    del model.graph.value_info[:]  # the quantiser turns weights round, and would take the old shapes for true
+    save_graph(model, file)
     quantize_dynamic(
-        str(source), str(file), per_channel=True, reduce_range=weight_bits() == 7, weight_type=QuantType.QInt8
+        str(file), str(file), per_channel=True, reduce_range=weight_bits() == 7, weight_type=QuantType.QInt8
     )
 
 

@@ -39,6 +39,7 @@ class RouterExporter:
 
     summary: ClassVar[str] = "vLLM's semantic router: the adapter for PEFT, and a merged copy"
     tolerance_class: ClassVar[ToleranceClass | None] = "exact"
+    applies_temperature: ClassVar[bool] = False
     exact_form: ClassVar[str | None] = None
     Options: ClassVar[type[BaseModel]] = RouterOptions
 
