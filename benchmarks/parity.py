@@ -54,6 +54,7 @@ FORMS = (
     "gguf",
     "vllm",
 )
+OMITTED_FORMS = ("router",)  # peft's weights again, for a task of that router
 TEST_STEP, BATCH_MEMBERS = 6, 6  # of the goldens that faults are shown: one test text in six, two batches of six
 FAULTY_FORMS = ("peft", "onnx", "int8-weights")  # forms that faults are planted in
 
@@ -119,7 +120,7 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + 60 * options.minutes
     runs = {path.name: path for path in options.runs} or train_fits(options.work)
-    exports, refusals = export_runs(runs, options.work)
+    exports, refusals = export_runs(runs, options.work, options.forms.split(",") if options.forms else None)
     notebook = Notebook(options.work / "verdicts.jsonl")
     for subject in list_subjects(exports):
         if time.monotonic() < until:
@@ -137,6 +138,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("runs/parity"))
     parser.add_argument("--minutes", type=float, default=60, help="stop after so many, and go on with the next call")
     parser.add_argument("--verifiers", default="python,go,js", help="whose turn it is; two calls may run side by side")
+    parser.add_argument("--forms", help="these alone, with commas; every form that a run has when left out")
     parser.add_argument("--output", type=Path)
     return parser.parse_args()
 
@@ -153,7 +155,9 @@ def train_fits(work: Path) -> dict[str, Path]:
     return runs
 
 
-def export_runs(runs: Mapping[str, Path], work: Path) -> tuple[dict[str, dict[str, Path]], list[dict[str, str]]]:
+def export_runs(
+    runs: Mapping[str, Path], work: Path, wanted: Sequence[str] | None
+) -> tuple[dict[str, dict[str, Path]], list[dict[str, str]]]:
     """Every form of every run, and the honest forms that their own export refused."""
     from loratory.experiment.export_fit import list_exporters, load_exporter
 
@@ -161,7 +165,8 @@ def export_runs(runs: Mapping[str, Path], work: Path) -> tuple[dict[str, dict[st
     refusals: list[dict[str, str]] = []
     for fit, run in runs.items():
         suited = [one.name for one in list_exporters(run, CONTENDERS.get(fit)) if one.suits]
-        forms = [name for name in suited if load_exporter(name).tolerance_class]  # the others are no models
+        suited = [name for name in suited if wanted is None or name in wanted]
+        forms = [name for name in suited if load_exporter(name).tolerance_class and name not in OMITTED_FORMS]
         forms.sort(key=lambda name: load_exporter(name).exact_form is not None)  # exact ones first: others need them
         places = {form: work / "exports" / fit / form for form in forms}
         refused = export_missing_forms(run, CONTENDERS.get(fit), places)

@@ -205,7 +205,7 @@ class TinyClassifier:
         states = made.hidden_states
         pooled, logits = self._compute_logits(made)
         odds = (logits.double() / self.plan.temperature).softmax(-1)
-        answer = self._answer(odds.tolist()) if self.plan.head != "token" else {"spans": []}
+        answer: Any = self._answer(odds.tolist()) if self.plan.head != "token" else {"spans": []}
         return {
             "id": name,
             "kind": "test",
