@@ -49,7 +49,7 @@ from tiny_models import CHATML, END_OF_TEXT, BackboneOf, make_bpe_tokenizer
 pytest.importorskip("gguf", reason="the extra gguf is not installed")
 BIASED = {"attention_bias": True, "num_key_value_heads": 2}  # q and k of unlike shapes, biases that are turned too
 FAMILIES: dict[str, dict[str, Any]] = {"llama": BIASED, "qwen2": {}, "qwen3": {}, "smollm3": {"num_hidden_layers": 4}}
-WIDE = {"hidden_size": 64, "intermediate_size": 96}  # rows of whole blocks of 32
+WIDE: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 96}  # rows of whole blocks of 32
 MAX_DIFFERENCE = {"f32": 1e-5, "f16": 2e-3, "q8_0": 5e-2}  # of a probability of the next token
 MAX_TIE = 0.02  # of a logit: as far as two tokens lie apart that sixteen bits can exchange
 KINDS = ["f32", "f16", "q8_0"]
@@ -293,7 +293,7 @@ def test_a_tokenizer_that_llama_cpp_would_read_otherwise_is_refused() -> None:
 
 
 def test_what_llama_cpp_would_compute_otherwise_is_refused(tmp_path: Path, backbone_of: BackboneOf) -> None:
-    refused = {
+    refused: dict[str, dict[str, Any]] = {
         "phi3": {},
         "other layers than every fourth": {"no_rope_layers": [0, 1]},
         "scaled (linear)": {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}},

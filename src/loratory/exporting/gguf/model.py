@@ -50,15 +50,15 @@ def open_gguf(folder: Path, kind: str | None = None) -> GgufModel:
 
     Raises ArtifactError where there is none, MissingExtra without the package gguf.
     """
-    found = [file for one in KINDS if kind in (None, one) and (file := folder / f"model-{one}.gguf").is_file()]
-    if not found:
+    files = [folder / f"model-{one}.gguf" for one in KINDS if kind in (None, one)]
+    found = next((file for file in files if file.is_file()), None)
+    if found is None:
         raise ArtifactError(
             "this folder holds no GGUF file of ours", where=str(folder), allowed=f"model-{kind or 'f16'}.gguf"
         )
-    file = GgufFile(found[0])
-    architecture, numbers = ARCHITECTURES[file.architecture], file.read_numbers()
-    vocabulary = file.read_vocabulary()
-    model = _build_model(file, architecture, numbers)
+    opened = GgufFile(found)
+    vocabulary = opened.read_vocabulary()
+    model = _build_model(opened, ARCHITECTURES[opened.architecture], opened.read_numbers())
     return GgufModel(model, vocabularies.build_tokenizer(vocabulary), vocabulary)
 
 
