@@ -17,14 +17,19 @@ from loratory.data.quality.label_errors import SuspectedLabel
 from loratory.experiment.prepare import drop_label_errors, load_or_prepare, prepare_split
 from loratory.experiment.spec_loading import load_spec
 from loratory.protocols import Example, TrainSet
-from loratory.protocols.events import EpochFinished, Event, FitEvent, Message, StageStarted
+from loratory.protocols.events import EpochFinished, Event, FitEvent, Message, StageStarted, StepFinished
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
 from loratory.regimes.prototype import Prototype
 from loratory.specs.data import DataSpec
-from loratory.specs.training import ContrastiveSpec
+from loratory.specs.training import ContrastiveSpec, LossSpec
 from loratory.training.contrastive import contrastive_loss, sample_hard_negative_steps
-from loratory.training.encoders import choose_label_name_weight, compute_label_means, sample_per_label
+from loratory.training.encoders import (
+    EncodedDataset,
+    choose_label_name_weight,
+    compute_label_means,
+    sample_per_label,
+)
 from loratory.training.seeds import make_generator
 from loratory.training.training_loop import TrainingJob, train
 from tiny_models import BackboneOf, make_context, make_examples, make_task, make_train_set
@@ -80,6 +85,45 @@ def test_a_label_without_examples_is_found_by_its_name(backbone_of: BackboneOf) 
         return float(predictions[0].probabilities["/label"]["login"])
 
     assert odds_of_login(Prototype(label_names=1.0)) > odds_of_login(Prototype(label_names=0.0))
+
+
+def train_on_label_names(backbone_of: BackboneOf, regime: Lora, train_set: TrainSet) -> list[float]:
+    """The loss of each step."""
+    losses: list[float] = []
+
+    def report(event: FitEvent) -> None:
+        if isinstance(event, StepFinished):
+            losses.append(event.loss)
+
+    regime.fit(make_task(), train_set, backbone_of("bert"), make_context(report=report, epochs=2))
+    return losses
+
+
+def test_lora_learns_label_names_as_it_learns_examples(backbone_of: BackboneOf) -> None:
+    """The same steps as with examples whose texts are the labels' words; it is the default with few examples."""
+    task, plain = make_task(), make_train_set()
+    words = [Example({"text": task.describe(label)}, {"label": label}, origin=label) for label in task.labels or ()]
+    written = TrainSet((*plain.train, *words), plain.validation)
+    named = train_on_label_names(backbone_of, Lora(rank=4, label_names=1.0), plain)
+    assert named == train_on_label_names(backbone_of, Lora(rank=4, label_names=0.0), written)
+    assert named == train_on_label_names(backbone_of, Lora(rank=4), plain)
+    assert named != train_on_label_names(backbone_of, Lora(rank=4, label_names=0.0), plain)
+
+
+def test_label_names_weigh_what_they_are_given(backbone_of: BackboneOf) -> None:
+    task, taught, context = make_task(), make_train_set(), make_context()
+    plain = EncodedDataset.from_train_set(task, backbone_of("bert"), taught, context, LossSpec())
+    named = plain.add_label_examples(backbone_of("bert"), 256, 0.5)
+    assert named.targets.tolist() == [*plain.targets.tolist(), 0, 1, 2]
+    assert named.weights.tolist() == [*plain.weights.tolist(), 0.5, 0.5, 0.5]
+    assert len(named.rows) == len(named.examples) == len(plain.rows) + 3
+
+
+def test_a_stock_head_learns_label_names_where_asked_alone(backbone_of: BackboneOf) -> None:
+    few = make_train_set()
+    stock = train_on_label_names(backbone_of, Lora(rank=4, head="stock"), few)
+    assert stock == train_on_label_names(backbone_of, Lora(rank=4, head="stock", label_names=0.0), few)
+    assert stock != train_on_label_names(backbone_of, Lora(rank=4, head="stock", label_names=1.0), few)
 
 
 # ---- contrastive warm-up

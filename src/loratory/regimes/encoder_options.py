@@ -76,12 +76,13 @@ class EncoderOptions(RegimeOptions):
         False,
         description="Also learn the scale of the pooled head. Off is less over-confident and was better on banking77.",
     )
-    label_names: float = Field(
-        0.0,
+    label_names: float | None = Field(
+        None,
         ge=0,
         le=100,
-        description="Weight of the label name in the initial prototype, in examples. Try 1 when labels have few "
-        "examples.",
+        description="How many examples the words of a label (its description, or its name) count as, in training and "
+        "in the initial prototype. Default: 1 where labels have few examples (a median of at most 16) and the head "
+        "is pooled, else 0. 0: not at all.",
     )
     contrastive: ContrastiveSpec | None = Field(
         None, description="Supervised contrastive warm-up with hard negatives (pooled head)."

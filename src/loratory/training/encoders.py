@@ -115,12 +115,13 @@ class EncodedDataset:
         weights = encoder.compute_weights(task, targets, loss.class_weights)
         return cls(task, form, rows, examples, targets, weights * torch.tensor([e.weight for e in examples]), encoder)
 
-    def add_label_examples(self, task: Labelled, weight: float) -> EncodedDataset:
-        """With an example more of each label, of this weight: its own words, whose states the caller knows."""
-        labels = task.labels or ()
-        made = [Example({}, task.from_probabilities({}, {label: 1.0}).answer) for label in labels]
+    def add_label_examples(self, backbone: EncoderBackbone, max_tokens: int, weight: float) -> EncodedDataset:
+        """With one example more of each label, of this weight: its own words."""
+        labels = self.task.labels or ()
+        made = [Example({}, self.task.from_probabilities({}, {label: 1.0}).answer) for label in labels]
         return replace(
             self,
+            rows=[*self.rows, *encode_label_rows(backbone, self.task, max_tokens)],
             examples=[*self.examples, *made],
             targets=torch.cat([self.targets, torch.arange(len(labels))]),
             weights=torch.cat([self.weights, torch.full((len(labels),), weight)]),
@@ -174,6 +175,16 @@ def continue_head(
     return load_head_tensors(head, collect_head_tensors(start)).requires_grad_(True).to(context.device)
 
 
+def settle_label_names(task: Task, options: EncoderTrainingOptions, targets: Tensor) -> float:
+    """How many examples the words of a label count as in this fit; tags of tokens and stock heads have none by default.
+
+    `targets` int[N] are the labels of the training examples.
+    """
+    if options.label_names is None and not (isinstance(task, Labelled) and options.head == "pooled"):
+        return 0.0
+    return choose_label_name_weight(options.label_names, targets)
+
+
 def choose_label_name_weight(asked: float | None, targets: Tensor) -> float:
     """What is asked for; else one example where most labels have few (docs/defaults.md), and none where they have not.
 
@@ -198,11 +209,14 @@ def sample_per_label(targets: Tensor, max_examples: int | None, generator: torch
     return sorted(kept)
 
 
+def encode_label_rows(backbone: EncoderBackbone, task: Labelled, max_tokens: int) -> list[Row]:
+    """The labels' own words as rows, in the order of the labels."""
+    return backbone.tokenizer.encode_batch([task.describe(label) for label in task.labels or ()], max_tokens)
+
+
 def encode_label_descriptions(backbone: EncoderBackbone, task: Labelled, context: FitContext) -> Tensor:
     """Pooled states of the labels' own words, float[L, D]."""
-    rows = backbone.tokenizer.encode_batch(
-        [task.describe(label) for label in task.labels or ()], context.training.max_tokens
-    )
+    rows = encode_label_rows(backbone, task, context.training.max_tokens)
     return context.activations.compute_pooled(backbone, backbone.pooling, [ids for ids, _ in rows])
 
 
@@ -229,11 +243,14 @@ def train_encoder(
     """Train what `backbone` and a head have to learn; the predictor returned is frozen, beside it the fit's facts."""
     shared = backbone.backbone
     material = EncodedDataset.from_train_set(task, shared, train_set, context, options.loss)
+    names = settle_label_names(task, options, material.targets)
     head = (
         continue_head(options.start_head, shared, material, context)
         if options.start_head is not None
-        else initialise_head(options.head, shared, material, context, options.label_names or 0.0, HEAD_START_EXAMPLES)
+        else initialise_head(options.head, shared, material, context, names, HEAD_START_EXAMPLES)
     )
+    if names:
+        material = material.add_label_examples(shared, context.training.max_tokens, names)
     objective = options.objective
     parameters = backbone.trainable_parameters() | {
         f"head.{name}": p for name, p in head.named_parameters() if options.is_trainable(name)
@@ -314,7 +331,8 @@ def _build_perturbed_pairs(
         reading.max_tokens,
         reading.long,
     )
-    return PerturbedPairs(*twins, spec, context.seed)
+    words = [ids for ids, _ in dataset.rows[len(train_set.train) :]]
+    return PerturbedPairs(*twins, spec, context.seed, label_rows=words)
 
 
 def _run_warm_up_once(
@@ -416,8 +434,10 @@ def train_head_on_states(
         EncodedDataset.from_train_set(task, backbone, train_set, context, options.loss),
         options.objective,
     )
-    names = choose_label_name_weight(options.label_names, material.targets)
+    names = settle_label_names(task, options, material.targets)
     head: Any = initialise_head("pooled", backbone, material, context, names)
+    if names:
+        material = material.add_label_examples(backbone, context.training.max_tokens, names)
     parameters = {f"head.{name}": p for name, p in head.named_parameters() if options.is_trainable(name)}
     learned = sum(p.numel() for p in parameters.values())
     made = Encoder.from_training(
@@ -426,9 +446,6 @@ def train_head_on_states(
     pooled = context.activations.compute_pooled(backbone, backbone.pooling, [ids for ids, _ in material.rows]).to(
         context.device
     )
-    if names:
-        words = encode_label_descriptions(backbone, task, context).to(context.device)
-        pooled, material = torch.cat([pooled, words]), material.add_label_examples(task, names)
 
     def batches(epoch: int) -> list[tuple[tuple[int, ...], ...]]:
         order = torch.randperm(len(pooled), generator=make_generator(context.seed, "order", epoch)).tolist()
