@@ -105,7 +105,7 @@ def test_lora_learns_label_names_as_it_learns_examples(backbone_of: BackboneOf) 
     words = [Example({"text": task.describe(label)}, {"label": label}, origin=label) for label in task.labels or ()]
     written = TrainSet((*plain.train, *words), plain.validation)
     named = train_on_label_names(backbone_of, Lora(rank=4, label_names=1.0), plain)
-    assert named == train_on_label_names(backbone_of, Lora(rank=4, label_names=0.0), written)
+    assert named == pytest.approx(train_on_label_names(backbone_of, Lora(rank=4, label_names=0.0), written), rel=1e-4)
     assert named == train_on_label_names(backbone_of, Lora(rank=4), plain)
     assert named != train_on_label_names(backbone_of, Lora(rank=4, label_names=0.0), plain)
 
