@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,8 +17,17 @@ from loratory.data.dataset import Parts
 from loratory.data.quality.label_errors import SuspectedLabel
 from loratory.experiment.prepare import drop_label_errors, load_or_prepare, prepare_split
 from loratory.experiment.spec_loading import load_spec
-from loratory.protocols import Example, TrainSet
-from loratory.protocols.events import EpochFinished, Event, FitEvent, Message, StageStarted, StepFinished
+from loratory.predictors.heads import PooledHead
+from loratory.protocols import Example, TrainSet, predict_and_score
+from loratory.protocols.events import (
+    EpochFinished,
+    Event,
+    FitEvent,
+    Message,
+    PredictorFitted,
+    StageStarted,
+    StepFinished,
+)
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
 from loratory.regimes.prototype import Prototype
@@ -30,6 +40,7 @@ from loratory.training.encoders import (
     compute_label_means,
     sample_per_label,
 )
+from loratory.training.pooled_heads import PooledHeadFit, refit_pooled_head
 from loratory.training.seeds import make_generator
 from loratory.training.training_loop import TrainingJob, train
 from tiny_models import BackboneOf, make_context, make_examples, make_task, make_train_set
@@ -124,6 +135,52 @@ def test_a_stock_head_learns_label_names_where_asked_alone(backbone_of: Backbone
     stock = train_on_label_names(backbone_of, Lora(rank=4, head="stock"), few)
     assert stock == train_on_label_names(backbone_of, Lora(rank=4, head="stock", label_names=0.0), few)
     assert stock != train_on_label_names(backbone_of, Lora(rank=4, head="stock", label_names=1.0), few)
+
+
+# ---- the head fitted again
+def fit_facts(backbone_of: BackboneOf, regime: Lora, train_set: TrainSet) -> tuple[dict[str, Any], Any]:
+    """Facts of the fit, and the predictor."""
+    facts: dict[str, Any] = {}
+
+    def report(event: FitEvent) -> None:
+        if isinstance(event, PredictorFitted):
+            facts.update(event.facts)
+
+    made = regime.fit(make_task(), train_set, backbone_of("bert"), make_context(report=report, epochs=1))
+    return facts, made
+
+
+def test_a_head_is_fitted_again_and_the_better_stays(backbone_of: BackboneOf) -> None:
+    few = make_train_set()
+    off, plain = fit_facts(backbone_of, Lora(rank=4, refit_head=False), few)
+    on, made = fit_facts(backbone_of, Lora(rank=4), few)  # few examples: by default
+    assert "refit_head" not in off
+    before, after = on["refit_head"]["before"], on["refit_head"]["after"]
+    assert before == pytest.approx(off["best"])
+    assert on["best"] == max(before, after)
+    said = predict_and_score(made, few.validation, run_locally)
+    assert make_task().summarise(said.sum_counts())["accuracy"] == pytest.approx(on["best"])
+    for name, tensor in plain.network.adapter.tensors.items():  # the backbone is the same
+        assert torch.equal(tensor, made.network.adapter.tensors[name])
+    assert not torch.equal(plain.network.head.prototypes, made.network.head.prototypes)
+
+
+def test_a_worse_head_is_taken_back() -> None:
+    head = PooledHead(2, 2, "mean")
+    head.prototypes.data.copy_(torch.eye(2))
+    scores = iter([{"accuracy": 0.9, "log_loss": 0.3}, *[{"accuracy": 0.8, "log_loss": 0.1}] * 21])
+    fit = PooledHeadFit(
+        head=head,
+        pooled=torch.randn(6, 2),
+        parameters={"head.prototypes": head.prototypes},
+        weights=torch.ones(6),
+        losses=lambda logits, indices: logits.square().sum(-1),
+        score=lambda: next(scores),
+        headline="accuracy",
+    )
+    facts = refit_pooled_head(fit, torch.ones(2, 2), make_context())
+    assert facts == {"refit_head": {"before": 0.9, "after": 0.8}, "best": 0.9}
+    assert torch.equal(head.prototypes.data, torch.eye(2))
 
 
 # ---- contrastive warm-up

@@ -84,6 +84,11 @@ class EncoderOptions(RegimeOptions):
         "in the initial prototype. Default: 1 where labels have few examples (a median of at most 16) and the head "
         "is pooled, else 0. 0: not at all.",
     )
+    refit_head: bool | None = Field(
+        None,
+        description="Fit the pooled head once more, alone, on the states of the trained backbone; the better of both "
+        "heads on validation stays. Default: where labels have few examples (a median of at most 16).",
+    )
     contrastive: ContrastiveSpec | None = Field(
         None, description="Supervised contrastive warm-up with hard negatives (pooled head)."
     )
@@ -155,6 +160,7 @@ class EncoderOptions(RegimeOptions):
             self.label_names,
             self.contrastive,
             self.consistency,
+            self.refit_head,
             self._choose_start_head(start.head),
         )
 
