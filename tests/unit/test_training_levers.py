@@ -33,6 +33,7 @@ from loratory.regimes.lora import Lora
 from loratory.regimes.prototype import Prototype
 from loratory.specs.data import DataSpec
 from loratory.specs.training import ContrastiveSpec, LossSpec
+from loratory.tasks.tag import Tag
 from loratory.training.contrastive import contrastive_loss, sample_hard_negative_steps
 from loratory.training.encoders import (
     EncodedDataset,
@@ -192,6 +193,13 @@ def test_a_head_that_is_not_better_is_taken_back(after: dict[str, float], stays:
         "best": max(0.9, after["accuracy"]),
     }
     assert torch.equal(head.prototypes.data, torch.eye(2)) is not stays
+
+
+def test_what_has_no_pooled_head_is_not_fitted_again() -> None:
+    with pytest.raises(ValidationError, match="set head: pooled with it"):
+        Lora(head="stock", refit_head=True)
+    assert "refit_head" in str(Lora(refit_head=True).check_support(make_task(), "causal"))
+    assert "refit_head" in str(Lora(refit_head=True).check_support(Tag(labels=("A",)), "encoder"))
 
 
 # ---- contrastive warm-up
