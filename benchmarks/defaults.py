@@ -1,10 +1,11 @@
-"""How the defaults of training are chosen: settings side by side on eight sets of labels, by validation alone.
+"""How the defaults of training are chosen: settings side by side on nine sets of labels, by validation alone.
 
-python benchmarks/defaults.py --data FOLDER [--train 600] [--seeds 1] [--settings NAME ...] [--sets NAME ...]
+python benchmarks/defaults.py --data FOLDER [--train 600] [--shots 5] [--seeds 1] [--settings NAME ...] [--sets NAME]
 
 FOLDER holds the public sets (docs/defaults.md names them, their sources and their licences). Of each at most `--train`
 texts train and 400 validate, drawn with the seed; rows of one group (a document, the same text) stay on one side. Test
-parts are never read. Each setting is compared with `lora` on the same rows. Writes results/<processor>/defaults.json.
+parts are never read. With `--shots` at most so many texts of each label train. Each setting is compared with
+`--baseline` on the same rows. Writes results/<processor>/defaults.json, with shots defaults-5.json.
 """
 
 from __future__ import annotations
@@ -32,8 +33,11 @@ SETTINGS: dict[str, tuple[str, dict[str, Any], dict[str, Any], str | None]] = {
     "tfidf": ("tfidf", {}, {}, None),
     "prototype": ("prototype", {}, {}, None),
     "head": ("head", {}, {}, None),
+    "head, no label names": ("head", {"label_names": 0.0}, {}, None),
     "lora": ("lora", {"layers": "all"}, {"epochs": 4}, None),
     "lora, default": ("lora", {}, {}, None),
+    "lora, no label names": ("lora", {"label_names": 0.0}, {}, None),
+    "lora, contrastive": ("lora", {"contrastive": {"epochs": 3}}, {}, None),
     "lora, top half": ("lora", {"layers": "top-3"}, {"epochs": 4}, None),
     "lora, top third": ("lora", {"layers": "top-2"}, {"epochs": 4}, None),
     "lora, top half, 2 epochs": ("lora", {"layers": "top-3"}, {"epochs": 2}, None),
@@ -88,19 +92,20 @@ def read_questions(data: Path) -> Rows:
                 yield question["question"], question["answer_type"], str(number)
 
 
-def read_messages() -> Rows:
-    """The messages of the recipe risk-triage without its own test part; a family is a group."""
+def read_recipe(name: str) -> Rows:
+    """The texts of a bundled recipe without its own test part; a family is a group."""
     from loratory.data.preparation import prepare_data
     from loratory.experiment.spec_loading import load_spec
 
-    spec = load_spec("risk-triage", None, [])
+    spec = load_spec(name, None, [])
     parts = prepare_data(spec.task, spec.data, spec.folder).parts
     for example in (*parts.train, *parts.validation):
         yield example.input["text"], example.answer["label"], example.group or example.input["text"]
 
 
 SETS: dict[str, Callable[[Path], Rows]] = {
-    "risk-triage": lambda data: read_messages(),
+    "risk-triage": lambda data: read_recipe("risk-triage"),
+    "intent-router": lambda data: read_recipe("intent-router"),
     "banking77": lambda data: read_table(data / "banking77" / "train.csv", "text", "category"),
     "bitext": lambda data: read_table(next((data / "bitext_llm_chatbot").glob("*.csv.gz")), "instruction", "intent"),
     "sms-spam": read_sms,
@@ -115,7 +120,19 @@ SETS: dict[str, Callable[[Path], Rows]] = {
 }
 
 
-def split_rows(rows: Rows, count: int, seed: int) -> tuple[list[Any], list[Any]]:
+def keep_per_label(examples: list[Any], shots: int | None) -> list[Any]:
+    """The first `shots` examples of each label, or all."""
+    seen: dict[str, int] = {}
+    kept = []
+    for example in examples:
+        label = example.answer["label"]
+        seen[label] = seen.get(label, 0) + 1
+        if shots is None or seen[label] <= shots:
+            kept.append(example)
+    return kept
+
+
+def split_rows(rows: Rows, count: int, seed: int, shots: int | None = None) -> tuple[list[Any], list[Any]]:
     """Train and validation; groups are drawn, so none is on both sides."""
     from loratory.protocols import Example
 
@@ -141,18 +158,19 @@ def split_rows(rows: Rows, count: int, seed: int) -> tuple[list[Any], list[Any]]
     train = [e for g, e in kept if g not in validating]
     random.Random(seed).shuffle(train)
     random.Random(seed).shuffle(validation)
-    known = {e.answer["label"] for e in train[:count]}
-    return train[:count], [e for e in validation if e.answer["label"] in known][:VALIDATION]
+    train = keep_per_label(train, shots)[:count]
+    known = {e.answer["label"] for e in train}
+    return train, [e for e in validation if e.answer["label"] in known][:VALIDATION]
 
 
 class Suite:
     """One backbone and one machine; states of a set are kept until the next."""
 
-    def __init__(self, data: Path, train: int) -> None:
+    def __init__(self, data: Path, train: int, shots: int | None) -> None:
         from loratory.backbones.forward import hardware_benchmark
         from loratory.backbones.pool import TorchBackbonePool
 
-        self.data, self.train = data, train
+        self.data, self.train, self.shots = data, train, shots
         self.hardware = hardware_benchmark.load_or_measure()
         self.backbone = TorchBackbonePool().get_base("minilm")
 
@@ -163,7 +181,7 @@ class Suite:
         from loratory.protocols import TrainSet
         from loratory.tasks.classify import Classify
 
-        train, validation = split_rows(SETS[name](self.data), self.train, seed)
+        train, validation = split_rows(SETS[name](self.data), self.train, seed, self.shots)
         task = Classify().resolve_options(train)
         cache = ActivationCache(run_locally)
         found = {}
@@ -216,12 +234,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--train", type=int, default=600)
+    parser.add_argument("--shots", type=int)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--settings", nargs="*", default=list(SETTINGS))
     parser.add_argument("--sets", nargs="*", default=list(SETS))
     parser.add_argument("--baseline", default="lora")
     asked = parser.parse_args()
-    suite = Suite(asked.data, asked.train)
+    suite = Suite(asked.data, asked.train, asked.shots)
     found = {
         f"{name}, seed {seed}": suite.measure(name, asked.settings, seed)
         for name in asked.sets
@@ -230,6 +249,7 @@ def main() -> None:
     facts = {
         "machine": describe_machine(),
         "train": asked.train,
+        "shots": asked.shots,
         "validation": VALIDATION,
         "seeds": asked.seeds,
         "settings": {name: SETTINGS[name] for name in asked.settings},
@@ -237,7 +257,7 @@ def main() -> None:
         "comparison": compare(found, asked.settings, asked.baseline),
         "sets": found,
     }
-    file = result_file("defaults")
+    file = result_file(f"defaults-{asked.shots}" if asked.shots else "defaults")
     file.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(facts["comparison"], indent=1))
 

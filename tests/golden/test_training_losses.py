@@ -18,13 +18,19 @@ from loratory.specs.training import LossSpec
 from tiny_models import BackboneOf, make_context, make_task, make_train_set
 
 GOLDEN: dict[str, tuple[Any, list[float]]] = {
-    "lora": (Lora(rank=4), [0.901921, 1.00199, 0.882222, 0.800592, 0.891014, 0.819665]),
+    "lora": (Lora(rank=4, label_names=0.0), [0.901921, 1.00199, 0.882222, 0.800592, 0.891014, 0.819665]),
     "lora, top layer, rsLoRA, focal": (
-        Lora(rank=4, layers="top-1", rslora=True, loss=LossSpec(focal_gamma=2.0, class_weights="balanced")),
+        Lora(
+            rank=4,
+            layers="top-1",
+            rslora=True,
+            loss=LossSpec(focal_gamma=2.0, class_weights="balanced"),
+            label_names=0.0,
+        ),
         [0.325539, 0.437986, 0.280602, 0.313645, 0.45519, 0.30354],
     ),
     "lora, stock head": (Lora(rank=4, head="stock"), [1.18564, 1.1725, 1.067184, 1.249936, 1.361522, 1.128022]),
-    "full": (Full(), [0.901921, 0.989721, 0.898381, 0.808214, 0.872705, 0.844126]),
+    "full": (Full(label_names=0.0), [0.901921, 0.989721, 0.898381, 0.808214, 0.872705, 0.844126]),
     "head": (Head(epochs=6, label_names=0.0), [0.916305, 0.904764, 0.89191, 0.881867, 0.874477, 0.86962]),
 }
 

@@ -73,6 +73,12 @@ def test_a_text_with_nothing_to_change_is_its_own_twin(backbone_of: BackboneOf) 
     assert len(drawn.encode_rows([0])) == 1
 
 
+def test_a_label_name_stands_beside_itself(backbone_of: BackboneOf) -> None:
+    drawn, rows = twins(backbone_of("bert")), [(7, 8), (9,)]
+    drawn.label_rows, count = rows, len(drawn.examples)
+    assert drawn.encode_rows([count + 1, 0, count]) == [rows[1], *drawn.encode_rows([0]), rows[0]]
+
+
 def fit_predictor(
     backbone: Any, consistency: dict[str, Any] | None, said: list[Any] | None = None, **more: Any
 ) -> Predictor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,15 +17,31 @@ from loratory.data.dataset import Parts
 from loratory.data.quality.label_errors import SuspectedLabel
 from loratory.experiment.prepare import drop_label_errors, load_or_prepare, prepare_split
 from loratory.experiment.spec_loading import load_spec
-from loratory.protocols import Example, TrainSet
-from loratory.protocols.events import EpochFinished, Event, FitEvent, Message, StageStarted
+from loratory.predictors.heads import PooledHead
+from loratory.protocols import Example, TrainSet, predict_and_score
+from loratory.protocols.events import (
+    EpochFinished,
+    Event,
+    FitEvent,
+    Message,
+    PredictorFitted,
+    StageStarted,
+    StepFinished,
+)
 from loratory.regimes.head import Head
 from loratory.regimes.lora import Lora
 from loratory.regimes.prototype import Prototype
 from loratory.specs.data import DataSpec
-from loratory.specs.training import ContrastiveSpec
+from loratory.specs.training import ContrastiveSpec, LossSpec
+from loratory.tasks.tag import Tag
 from loratory.training.contrastive import contrastive_loss, sample_hard_negative_steps
-from loratory.training.encoders import choose_label_name_weight, compute_label_means, sample_per_label
+from loratory.training.encoders import (
+    EncodedDataset,
+    choose_label_name_weight,
+    compute_label_means,
+    sample_per_label,
+)
+from loratory.training.pooled_heads import PooledHeadFit, refit_pooled_head
 from loratory.training.seeds import make_generator
 from loratory.training.training_loop import TrainingJob, train
 from tiny_models import BackboneOf, make_context, make_examples, make_task, make_train_set
@@ -80,6 +97,109 @@ def test_a_label_without_examples_is_found_by_its_name(backbone_of: BackboneOf) 
         return float(predictions[0].probabilities["/label"]["login"])
 
     assert odds_of_login(Prototype(label_names=1.0)) > odds_of_login(Prototype(label_names=0.0))
+
+
+def train_on_label_names(backbone_of: BackboneOf, regime: Lora, train_set: TrainSet) -> list[float]:
+    """The loss of each step."""
+    losses: list[float] = []
+
+    def report(event: FitEvent) -> None:
+        if isinstance(event, StepFinished):
+            losses.append(event.loss)
+
+    regime.fit(make_task(), train_set, backbone_of("bert"), make_context(report=report, epochs=2))
+    return losses
+
+
+def test_lora_learns_label_names_as_it_learns_examples(backbone_of: BackboneOf) -> None:
+    """The same steps as with examples whose texts are the labels' words; it is the default with few examples."""
+    task, plain = make_task(), make_train_set()
+    words = [Example({"text": task.describe(label)}, {"label": label}, origin=label) for label in task.labels or ()]
+    written = TrainSet((*plain.train, *words), plain.validation)
+    named = train_on_label_names(backbone_of, Lora(rank=4, label_names=1.0), plain)
+    assert named == pytest.approx(train_on_label_names(backbone_of, Lora(rank=4, label_names=0.0), written), rel=1e-4)
+    assert named == train_on_label_names(backbone_of, Lora(rank=4), plain)
+    assert named != train_on_label_names(backbone_of, Lora(rank=4, label_names=0.0), plain)
+
+
+def test_label_names_weigh_what_they_are_given(backbone_of: BackboneOf) -> None:
+    task, taught, context = make_task(), make_train_set(), make_context()
+    plain = EncodedDataset.from_train_set(task, backbone_of("bert"), taught, context, LossSpec())
+    named = plain.add_label_examples(backbone_of("bert"), 256, 0.5)
+    assert named.targets.tolist() == [*plain.targets.tolist(), 0, 1, 2]
+    assert named.weights.tolist() == [*plain.weights.tolist(), 0.5, 0.5, 0.5]
+    assert len(named.rows) == len(named.examples) == len(plain.rows) + 3
+
+
+def test_a_stock_head_learns_label_names_where_asked_alone(backbone_of: BackboneOf) -> None:
+    few = make_train_set()
+    stock = train_on_label_names(backbone_of, Lora(rank=4, head="stock"), few)
+    assert stock == train_on_label_names(backbone_of, Lora(rank=4, head="stock", label_names=0.0), few)
+    assert stock != train_on_label_names(backbone_of, Lora(rank=4, head="stock", label_names=1.0), few)
+
+
+# ---- the head fitted again
+def fit_facts(backbone_of: BackboneOf, regime: Lora, train_set: TrainSet) -> tuple[dict[str, Any], Any]:
+    """Facts of the fit, and the predictor."""
+    facts: dict[str, Any] = {}
+
+    def report(event: FitEvent) -> None:
+        if isinstance(event, PredictorFitted):
+            facts.update(event.facts)
+
+    made = regime.fit(make_task(), train_set, backbone_of("bert"), make_context(report=report, epochs=1))
+    return facts, made
+
+
+def test_a_head_is_fitted_again_and_the_better_stays(backbone_of: BackboneOf) -> None:
+    few = make_train_set()
+    off, plain = fit_facts(backbone_of, Lora(rank=4, refit_head=False), few)
+    on, made = fit_facts(backbone_of, Lora(rank=4), few)  # few examples: by default
+    assert "refit_head" not in off
+    before, after = on["refit_head"]["before"], on["refit_head"]["after"]
+    assert before == pytest.approx(off["best"])
+    assert on["best"] == max(before, after)
+    said = predict_and_score(made, few.validation, run_locally)
+    assert make_task().summarise(said.sum_counts())["accuracy"] == pytest.approx(on["best"])
+    for name, tensor in plain.network.adapter.tensors.items():  # the backbone is the same
+        assert torch.equal(tensor, made.network.adapter.tensors[name])
+
+
+@pytest.mark.parametrize(
+    ("after", "stays"),
+    [
+        ({"accuracy": 0.8, "log_loss": 0.1}, False),
+        ({"accuracy": 0.9, "log_loss": 0.3}, False),
+        ({"accuracy": 0.9, "log_loss": 0.2}, True),
+        ({"accuracy": 1.0, "log_loss": 0.9}, True),
+    ],
+)
+def test_a_head_that_is_not_better_is_taken_back(after: dict[str, float], stays: bool) -> None:
+    head = PooledHead(2, 2, "mean")
+    head.prototypes.data.copy_(torch.eye(2))
+    scores = iter([{"accuracy": 0.9, "log_loss": 0.3}, *[after] * 21])
+    fit = PooledHeadFit(
+        head=head,
+        pooled=torch.randn(6, 2),
+        parameters={"head.prototypes": head.prototypes},
+        weights=torch.ones(6),
+        losses=lambda logits, indices: logits.square().sum(-1),
+        score=lambda: next(scores),
+        headline="accuracy",
+    )
+    facts = refit_pooled_head(fit, torch.ones(2, 2), make_context())
+    assert facts == {
+        "refit_head": {"before": 0.9, "after": after["accuracy"]},
+        "best": max(0.9, after["accuracy"]),
+    }
+    assert torch.equal(head.prototypes.data, torch.eye(2)) is not stays
+
+
+def test_what_has_no_pooled_head_is_not_fitted_again() -> None:
+    with pytest.raises(ValidationError, match="set head: pooled with it"):
+        Lora(head="stock", refit_head=True)
+    assert "refit_head" in str(Lora(refit_head=True).check_support(make_task(), "causal"))
+    assert "refit_head" in str(Lora(refit_head=True).check_support(Tag(labels=("A",)), "encoder"))
 
 
 # ---- contrastive warm-up

@@ -76,12 +76,18 @@ class EncoderOptions(RegimeOptions):
         False,
         description="Also learn the scale of the pooled head. Off is less over-confident and was better on banking77.",
     )
-    label_names: float = Field(
-        0.0,
+    label_names: float | None = Field(
+        None,
         ge=0,
         le=100,
-        description="Weight of the label name in the initial prototype, in examples. Try 1 when labels have few "
-        "examples.",
+        description="How many examples the words of a label (its description, or its name) count as, in training and "
+        "in the initial prototype. Default: 1 where labels have few examples (a median of at most 16) and the head "
+        "is pooled, else 0. 0: not at all.",
+    )
+    refit_head: bool | None = Field(
+        None,
+        description="Fit the pooled head once more, alone, on the states of the trained backbone; the better of both "
+        "heads on validation stays. Default: where labels have few examples (a median of at most 16).",
     )
     contrastive: ContrastiveSpec | None = Field(
         None, description="Supervised contrastive warm-up with hard negatives (pooled head)."
@@ -102,6 +108,8 @@ class EncoderOptions(RegimeOptions):
     def _check_contrastive_head(self) -> Self:
         if self.contrastive and self.head not in ("auto", "pooled"):
             raise ValueError("contrastive warms up for prototypes: set head: pooled with it")
+        if self.refit_head and self.head not in ("auto", "pooled"):
+            raise ValueError("refit_head fits prototypes again: set head: pooled with it")
         return self
 
     def generates_answer(self, start: StartKind) -> bool:
@@ -118,8 +126,8 @@ class EncoderOptions(RegimeOptions):
         writes = self.generates_answer(start)
         if self.head == "none" and (start == "encoder" or (is_contender_kind(start) and not writes)):
             return f"{name} with head: none lets the base write its answer, and {start} cannot write"
-        if writes and (self.contrastive or self.label_names):
-            return f"{name} on a causal base writes its answer: contrastive and label_names need head: pooled"
+        if writes and (self.contrastive or self.label_names or self.refit_head):
+            return f"{name} on a causal base writes its answer: contrastive, label_names, refit_head need head: pooled"
         if self.consistency and (writes or isinstance(task, Spanned)):
             return f"{name} with consistency compares the odds of labels: it needs a task of labels and a head"
         return check_network_start(name, start) or self._check_outputs(name, task, start)
@@ -128,8 +136,8 @@ class EncoderOptions(RegimeOptions):
         """Whether what is predicted is of this task, and of this loss."""
         if self.generates_answer(start):
             return check_causal_support(name, task, start, self.starts) or check_objective(name, self.loss, "answers")
-        if isinstance(task, Spanned) and (self.contrastive or self.label_names):
-            return f"{name} on spans has a head on every token: contrastive and label_names are for labels of texts"
+        if isinstance(task, Spanned) and (self.contrastive or self.label_names or self.refit_head):
+            return f"{name} on spans has a head on every token: contrastive, label_names and refit_head are for labels"
         outputs: OutputKind = "tags" if isinstance(task, Spanned) else "labels"
         return check_support(name, task, start, self.starts, ENCODER_CAPABILITIES) or check_objective(
             name, self.loss, outputs
@@ -154,6 +162,7 @@ class EncoderOptions(RegimeOptions):
             self.label_names,
             self.contrastive,
             self.consistency,
+            self.refit_head,
             self._choose_start_head(start.head),
         )
 

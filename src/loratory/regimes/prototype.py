@@ -47,8 +47,8 @@ class Prototype(RegimeOptions):
             EncodedDataset,
             choose_label_name_weight,
             initialise_head,
-            make_states_scorer,
         )
+        from loratory.training.pooled_heads import make_states_scorer
 
         backbone = cast("EncoderBackbone", start)
         material = EncodedDataset.from_train_set(task, backbone, train_set, context, LossSpec())

@@ -47,7 +47,10 @@ def build_windows_error() -> SpecError:
 
 @dataclass
 class PerturbedPairs:
-    """Perturbed twins of the examples, drawn anew in each epoch: functions of (seed, epoch, index)."""
+    """Perturbed twins of the examples, drawn anew in each epoch: functions of (seed, epoch, index).
+
+    Label names are numbered behind the examples. They have no twin: each stands beside itself.
+    """
 
     task: Task
     output_adapter_name: str
@@ -58,6 +61,7 @@ class PerturbedPairs:
     spec: ConsistencySpec
     seed: int
     epoch: int = 0
+    label_rows: Sequence[TokenIds] = ()
     perturbations: Sequence[Perturbation] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,11 +69,13 @@ class PerturbedPairs:
 
     def encode_rows(self, indices: Sequence[int]) -> list[TokenIds]:
         """The token ids of each example's twin in this epoch."""
-        inputs = [self.perturb_example(index).input for index in indices]
+        count = len(self.examples)
+        inputs = [self.perturb_example(index).input for index in indices if index < count]
         parts = load_output_adapter(self.output_adapter_name).encode_rows(
             self.task, self.tokenizer, inputs, self.max_tokens, self.long_text_mode
         )
-        return [ids for ((ids, _),) in parts]
+        perturbed = iter([ids for ((ids, _),) in parts])
+        return [next(perturbed) if index < count else self.label_rows[index - count] for index in indices]
 
     def perturb_example(self, index: int) -> Example:
         """An example's twin: of the first perturbation, in an order drawn, that finds something to change."""

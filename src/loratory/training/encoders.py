@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import accumulate, chain
 from typing import Any
 
 import torch
@@ -19,7 +19,6 @@ from loratory.predictors.heads import PooledHead, StockHead, collect_head_tensor
 from loratory.predictors.output_adapters import find_output_adapter_name, load_output_adapter
 from loratory.protocols import (
     JSON,
-    Counts,
     EncodeRequest,
     Example,
     FitContext,
@@ -32,7 +31,6 @@ from loratory.protocols import (
     TokenIds,
     TrainSet,
     predict_and_score,
-    sum_counts,
 )
 from loratory.protocols.events import Message
 from loratory.protocols.objectives import Objective
@@ -43,6 +41,7 @@ from loratory.training.consistency import PerturbedPairs, build_windows_error, c
 from loratory.training.contrastive import contrastive_loss, sample_hard_negative_steps
 from loratory.training.cost_estimates import count_epoch_flops, estimate_seconds
 from loratory.training.lazy_embeddings import find_token_embeddings
+from loratory.training.pooled_heads import PooledHeadFit, make_states_scorer, refit_pooled_head, train_pooled_head
 from loratory.training.seeds import derive_seed, make_generator
 from loratory.training.targets import TargetEncoder, find_target_encoder
 from loratory.training.trainable_backbones import ComputeConfig, TrainableBackbone
@@ -53,9 +52,6 @@ HEAD_START_EXAMPLES = (
 )
 FEW_EXAMPLES = 16  # of a label, in the median: up to here its words count as one more
 AUTO_EPOCHS_OF_SPANS = 8  # where nobody has set epochs: a tag of every token is learnt later than a label
-HEAD_BATCH = 64  # examples of a step of a head alone
-MANY_LABELS, MANY_LABELS_BATCH = 1_000, 512  # above so many labels a step costs by labels: fewer, larger steps
-MAX_SCORED_OUTPUTS = 2**24  # logits of a head that are read at a time
 CLASS_MEAN_EXAMPLES = 16  # examples of a label that its mean is taken over again after a warm-up
 
 
@@ -71,6 +67,7 @@ class EncoderTrainingOptions:
     label_names: float | None = 0.0  # None: by the number of examples
     contrastive: ContrastiveSpec | None = None
     consistency: ConsistencySpec | None = None
+    refit_head: bool | None = False  # None: by the number of examples
     start_head: nn.Module | None = None  # of another fit, on the same labels: the head begins there
 
     @property
@@ -115,12 +112,13 @@ class EncodedDataset:
         weights = encoder.compute_weights(task, targets, loss.class_weights)
         return cls(task, form, rows, examples, targets, weights * torch.tensor([e.weight for e in examples]), encoder)
 
-    def add_label_examples(self, task: Labelled, weight: float) -> EncodedDataset:
-        """With an example more of each label, of this weight: its own words, whose states the caller knows."""
-        labels = task.labels or ()
-        made = [Example({}, task.from_probabilities({}, {label: 1.0}).answer) for label in labels]
+    def add_label_examples(self, backbone: EncoderBackbone, max_tokens: int, weight: float) -> EncodedDataset:
+        """With one example more of each label, of this weight: its own words."""
+        labels = self.task.labels or ()
+        made = [Example({}, self.task.from_probabilities({}, {label: 1.0}).answer) for label in labels]
         return replace(
             self,
+            rows=[*self.rows, *encode_label_rows(backbone, self.task, max_tokens)],
             examples=[*self.examples, *made],
             targets=torch.cat([self.targets, torch.arange(len(labels))]),
             weights=torch.cat([self.weights, torch.full((len(labels),), weight)]),
@@ -174,6 +172,29 @@ def continue_head(
     return load_head_tensors(head, collect_head_tensors(start)).requires_grad_(True).to(context.device)
 
 
+def settle_label_names(task: Task, options: EncoderTrainingOptions, targets: Tensor) -> float:
+    """How many examples the words of a label count as in this fit; tags of tokens and stock heads have none by default.
+
+    `targets` int[N] are the labels of the training examples.
+    """
+    if options.label_names is None and not (isinstance(task, Labelled) and options.head == "pooled"):
+        return 0.0
+    return choose_label_name_weight(options.label_names, targets)
+
+
+def has_few_examples(targets: Tensor) -> bool:
+    """Whether most labels have few examples; `targets` int[N] are the labels of the training examples."""
+    counts = torch.bincount(targets)
+    return float(counts[counts > 0].float().median()) <= FEW_EXAMPLES
+
+
+def should_refit_head(options: EncoderTrainingOptions, head: nn.Module, targets: Tensor) -> bool:
+    """Whether a head is fitted again behind the fit: a pooled one, if asked for or where labels have few examples."""
+    if not isinstance(head, PooledHead):
+        return False
+    return has_few_examples(targets) if options.refit_head is None else options.refit_head
+
+
 def choose_label_name_weight(asked: float | None, targets: Tensor) -> float:
     """What is asked for; else one example where most labels have few (docs/defaults.md), and none where they have not.
 
@@ -181,8 +202,7 @@ def choose_label_name_weight(asked: float | None, targets: Tensor) -> float:
     """
     if asked is not None:
         return asked
-    counts = torch.bincount(targets)
-    return 1.0 if float(counts[counts > 0].float().median()) <= FEW_EXAMPLES else 0.0
+    return 1.0 if has_few_examples(targets) else 0.0
 
 
 def sample_per_label(targets: Tensor, max_examples: int | None, generator: torch.Generator) -> list[int]:
@@ -198,11 +218,14 @@ def sample_per_label(targets: Tensor, max_examples: int | None, generator: torch
     return sorted(kept)
 
 
+def encode_label_rows(backbone: EncoderBackbone, task: Labelled, max_tokens: int) -> list[Row]:
+    """The labels' own words as rows, in the order of the labels."""
+    return backbone.tokenizer.encode_batch([task.describe(label) for label in task.labels or ()], max_tokens)
+
+
 def encode_label_descriptions(backbone: EncoderBackbone, task: Labelled, context: FitContext) -> Tensor:
     """Pooled states of the labels' own words, float[L, D]."""
-    rows = backbone.tokenizer.encode_batch(
-        [task.describe(label) for label in task.labels or ()], context.training.max_tokens
-    )
+    rows = encode_label_rows(backbone, task, context.training.max_tokens)
     return context.activations.compute_pooled(backbone, backbone.pooling, [ids for ids, _ in rows])
 
 
@@ -229,11 +252,15 @@ def train_encoder(
     """Train what `backbone` and a head have to learn; the predictor returned is frozen, beside it the fit's facts."""
     shared = backbone.backbone
     material = EncodedDataset.from_train_set(task, shared, train_set, context, options.loss)
+    names = settle_label_names(task, options, material.targets)
     head = (
         continue_head(options.start_head, shared, material, context)
         if options.start_head is not None
-        else initialise_head(options.head, shared, material, context, options.label_names or 0.0, HEAD_START_EXAMPLES)
+        else initialise_head(options.head, shared, material, context, names, HEAD_START_EXAMPLES)
     )
+    named = len(material.task.labels) if names else 0
+    if names:
+        material = material.add_label_examples(shared, context.training.max_tokens, names)
     objective = options.objective
     parameters = backbone.trainable_parameters() | {
         f"head.{name}": p for name, p in head.named_parameters() if options.is_trainable(name)
@@ -281,6 +308,10 @@ def train_encoder(
     context, seconds = _run_warm_up_once(course, backbone, head, material, options.contrastive, context)
     facts = train(course, context)
     facts["seconds"] += seconds
+    if should_refit_head(options, head, material.targets[: len(material.targets) - named]):
+        started = time.monotonic()
+        facts |= _refit_head(now, material, named, names, options, train_set, context)
+        facts["seconds"] += time.monotonic() - started
     facts |= {"product": backbone.compute_config.product, "cached_layers": backbone.split_layer if below else 0}
     head = head.requires_grad_(False).eval()
     if backbone.owns_weights:
@@ -314,7 +345,8 @@ def _build_perturbed_pairs(
         reading.max_tokens,
         reading.long,
     )
-    return PerturbedPairs(*twins, spec, context.seed)
+    words = [ids for ids, _ in dataset.rows[len(train_set.train) :]]
+    return PerturbedPairs(*twins, spec, context.seed, label_rows=words)
 
 
 def _run_warm_up_once(
@@ -381,6 +413,42 @@ def _warm_up(
     return facts
 
 
+def _refit_head(
+    encoder: Encoder,
+    dataset: EncodedDataset,
+    named: int,
+    weight: float,
+    options: EncoderTrainingOptions,
+    train_set: TrainSet,
+    context: FitContext,
+) -> dict[str, JSON]:
+    """Fit the head once more on the states that the backbone has come to, from the labels' means in them.
+
+    The last `named` rows are the labels' own words, and count as `weight` examples.
+    """
+    network, head = encoder.network, encoder.network.head
+    assert isinstance(head, PooledHead)
+    pooling = Network(network.backbone, None, PoolingHead(head.pooling))
+
+    def compute_pooled(rows: Sequence[TokenIds]) -> Tensor:
+        return torch.stack(context.run([EncodeRequest(pooling, ids) for ids in rows]))
+
+    pooled = compute_pooled([ids for ids, _ in dataset.rows])
+    count, objective = len(pooled) - named, options.objective
+    words = pooled[count:] if named else None
+    means = compute_label_means(pooled[:count], dataset.targets[:count], len(head.prototypes), words, weight)
+    fit = PooledHeadFit(
+        head=head,
+        pooled=pooled.to(context.device),
+        parameters={f"head.{name}": p for name, p in head.named_parameters() if options.is_trainable(name)},
+        weights=dataset.weights,
+        losses=lambda logits, indices: dataset.compute_losses(logits, indices, objective),
+        score=make_states_scorer(encoder, train_set.validation, context, compute_pooled),
+        headline=dataset.task.headline,
+    )
+    return refit_pooled_head(fit, means, context)
+
+
 def _cache_frozen_layers(
     backbone: TrainableBackbone, dataset: EncodedDataset, validation: Sequence[Row], context: FitContext
 ) -> bool:
@@ -416,8 +484,10 @@ def train_head_on_states(
         EncodedDataset.from_train_set(task, backbone, train_set, context, options.loss),
         options.objective,
     )
-    names = choose_label_name_weight(options.label_names, material.targets)
+    names = settle_label_names(task, options, material.targets)
     head: Any = initialise_head("pooled", backbone, material, context, names)
+    if names:
+        material = material.add_label_examples(backbone, context.training.max_tokens, names)
     parameters = {f"head.{name}": p for name, p in head.named_parameters() if options.is_trainable(name)}
     learned = sum(p.numel() for p in parameters.values())
     made = Encoder.from_training(
@@ -426,55 +496,18 @@ def train_head_on_states(
     pooled = context.activations.compute_pooled(backbone, backbone.pooling, [ids for ids, _ in material.rows]).to(
         context.device
     )
-    if names:
-        words = encode_label_descriptions(backbone, task, context).to(context.device)
-        pooled, material = torch.cat([pooled, words]), material.add_label_examples(task, names)
 
-    def batches(epoch: int) -> list[tuple[tuple[int, ...], ...]]:
-        order = torch.randperm(len(pooled), generator=make_generator(context.seed, "order", epoch)).tolist()
-        size = HEAD_BATCH if len(task.labels or ()) <= MANY_LABELS else MANY_LABELS_BATCH
-        return [(tuple(order[i : i + size]),) for i in range(0, len(order), size)]
-
-    facts = train(
-        TrainingJob(
-            parameters=parameters,
-            weights=material.weights,
-            headline=task.headline,
-            epochs=epochs,
-            batches=batches,
-            losses=lambda i: material.compute_losses(head.compute_logits(pooled[list(i)]), i, objective),
-            learning_rate=lambda name: options.learning_rate,
-            score=make_states_scorer(made, train_set.validation, context),
-        ),
-        context,
+    fit = PooledHeadFit(
+        head=head,
+        pooled=pooled,
+        parameters=parameters,
+        weights=material.weights,
+        losses=lambda logits, indices: material.compute_losses(logits, indices, objective),
+        score=make_states_scorer(made, train_set.validation, context),
+        headline=task.headline,
+        learning_rate=options.learning_rate,
+        epochs=epochs,
     )
+    facts = train_pooled_head(fit, context)
     head.requires_grad_(False).eval()
     return made, facts
-
-
-def make_states_scorer(encoder: Encoder, examples: Sequence[Example], context: FitContext) -> Callable[[], Scores]:
-    """Validation of a pooled head from remembered states: the same head and reading as `predict`, without the
-    backbone.
-    """
-    task, inputs, head = encoder.task, [e.input for e in examples], encoder.network.head
-    backbone = encoder.network.backbone
-    rows = encoder.encode_rows(inputs)
-    flat = [ids for parts in rows for ids, _ in parts]
-    pooled = context.activations.compute_pooled(backbone, backbone.pooling, flat).to(context.device)
-    starts = [0, *accumulate(len(parts) for parts in rows)]
-    step = max(1, MAX_SCORED_OUTPUTS // max(len(task.labels or ()), 1))
-
-    def score_part(first: int, last: int) -> list[Counts]:
-        """The marks of some examples: of very many labels not all logits lie in memory at a time."""
-        with torch.inference_mode():
-            some = pooled[starts[first] : starts[last]]
-            each = iter(head.compute_logits(some).cpu())  # type: ignore[union-attr,operator]
-        outputs = [[next(each) for _ in parts] for parts in rows[first:last]]
-        predictions = encoder.output_adapter.read_outputs(task, inputs[first:last], rows[first:last], outputs)
-        return [task.score_example(e, p) for e, p in zip(examples[first:last], predictions, strict=True)]
-
-    def score() -> Scores:
-        parts = (score_part(first, min(first + step, len(examples))) for first in range(0, len(examples), step))
-        return task.summarise(sum_counts(chain.from_iterable(parts)))  # type: ignore[no-any-return]
-
-    return score
