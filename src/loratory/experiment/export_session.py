@@ -25,7 +25,8 @@ from loratory.experiment.golden_sources import (
 )
 from loratory.exporting.certificates.certificate import Certificate, read_certificate
 from loratory.exporting.certificates.certification import Reference, certify_folder
-from loratory.exporting.certificates.verification import verify_folder
+from loratory.exporting.certificates.goldens import are_same_goldens
+from loratory.exporting.certificates.verification import open_certified, verify_folder
 from loratory.exporting.export_cards import write_card
 from loratory.exporting.export_target import StagedTarget, describe_export
 from loratory.protocols import Predictor
@@ -147,8 +148,10 @@ class ExportSession:
     def _verify_again(self, folder: Path, exact: Exporter[Any]) -> bool:
         """Whether an earlier export is of this fit and still what it was; it is then as good as one made now."""
         try:
-            certificate = read_certificate(folder)
-            if certificate.values["fit"] != describe_fit(self.artifact):
+            certificate, goldens = open_certified(folder)
+            if self.reference is None or certificate.values["fit"] != describe_fit(self.artifact):
+                return False
+            if not are_same_goldens(goldens, self.reference.goldens):
                 return False
             verify_folder(folder, exact)
         except LoratoryError:
