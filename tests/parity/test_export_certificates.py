@@ -23,6 +23,7 @@ from loratory.experiment.export_session import ExportSession
 from loratory.experiment.verify_export import verify_export
 from loratory.exporting import stock_layouts
 from loratory.exporting.certificates.certification import Reference, certify_folder
+from loratory.exporting.peft import PeftExporter
 from loratory.predictors import predictor_files
 from loratory.predictors.calibrated import CalibratedPredictor, OperatingPoint
 from loratory.predictors.encoder import Encoder
@@ -258,6 +259,18 @@ def test_a_refused_form_leaves_nothing_under_its_name(
     assert caught.value.exit_code == 3
     assert not (tmp_path / "out").exists()
     assert [one.name for one in tmp_path.iterdir() if "part" in one.name] == []
+
+
+def test_a_form_that_does_not_open_is_no_export(
+    certified_fit_of: Fits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: PeftExporter, folder: Path) -> None:
+        raise ArtifactError("no runtime opens it")
+
+    monkeypatch.setattr(PeftExporter, "open", refuse)
+    with pytest.raises(ArtifactError, match="no runtime opens it"):
+        export_fit(ExportRequest(certified_fit_of("bert", "pooled"), None, ("peft",), tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def make_unmerged(fit: Path) -> Any:

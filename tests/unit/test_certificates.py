@@ -20,7 +20,7 @@ from loratory.exporting.certificates.certificate import CERTIFICATE_FILE, Certif
 from loratory.exporting.certificates.certification import certify_folder
 from loratory.exporting.certificates.checksums import compare_checksums, compute_checksum
 from loratory.exporting.certificates.golden_texts import select_golden_texts, select_stratified
-from loratory.exporting.certificates.goldens import GOLDENS_FILE, read_goldens
+from loratory.exporting.certificates.goldens import GOLDENS_FILE, are_same_goldens, read_goldens
 from loratory.exporting.certificates.measurement import compute_lower_bound
 from loratory.exporting.certificates.verification import verify_folder
 from loratory.protocols.exporters import ToleranceClass
@@ -214,6 +214,14 @@ def test_goldens_are_read_as_they_were_written(tmp_path: Path) -> None:
         assert one.to_dict() == other.to_dict()
     lengths = [len(one.tokens) for one in made.get_members("batch-1")]
     assert max(lengths) > 2 * min(lengths)
+
+
+def test_goldens_of_another_fit_are_others() -> None:
+    made = make_goldens(ToyModel())
+    assert are_same_goldens(made, make_goldens(replace(ToyModel(), noise=1e-9)))
+    assert not are_same_goldens(made, make_goldens(replace(ToyModel(), bias=0.1)))
+    assert not are_same_goldens(made, make_goldens(replace(ToyModel(), lower_case=False)))
+    assert not are_same_goldens(made, make_goldens(ToyModel(), TEXTS[:-1]))
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b'{"kind": "test", "id": "a"}\n'])

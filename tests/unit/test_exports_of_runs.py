@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -181,3 +182,22 @@ def test_a_fit_that_answers_otherwise_than_when_it_was_measured_is_refused(run: 
 def test_no_margin_is_wider_than_ours() -> None:
     assert invoke("export", "x", "--to", "int8", "--margin", "0.5").exit_code == 2
     assert tolerances.MAX_MARGIN == 0.05
+
+
+@pytest.mark.slow
+def test_a_quantised_form_passes_by_evidence_or_leaves_nothing(run: loratory.Run, tmp_path: Path) -> None:
+    with pytest.raises(ParityError, match="the margin is 0") as caught:
+        loratory.export(run.folder, tmp_path / "out", to="onnx,int8-weights", contender="lora", margin=0.0)
+    assert caught.value.stage == "labels"
+    assert [one.name for one in (tmp_path / "out").iterdir() if not one.name.startswith(".")] == ["onnx"]
+    suggested = re.search(r"--margin (0\.\d+)|no margin up to", caught.value.remedy)
+    assert suggested is not None
+    if suggested[1] is None:
+        return
+    done = loratory.export(
+        run.folder, tmp_path / "again", to="int8-weights", contender="lora", margin=float(suggested[1])
+    )
+    made = done.certificates[done.folder]
+    assert made["chain"]["exact_member"] is not None
+    assert made["measured"]["accuracy"]["low"] >= -float(suggested[1])
+    assert loratory.verify(done.folder).format == "int8-weights"

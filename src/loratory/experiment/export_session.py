@@ -9,7 +9,7 @@ from typing import Any
 
 from loratory.artifacts.manifests import Artifact
 from loratory.discovery import load_named
-from loratory.errors import LoratoryError, UnsupportedTask
+from loratory.errors import ArtifactError, LoratoryError, UnsupportedTask
 from loratory.experiment.export_evidence import (
     check_fit_unchanged,
     load_evidence,
@@ -25,7 +25,8 @@ from loratory.experiment.golden_sources import (
 )
 from loratory.exporting.certificates.certificate import Certificate, read_certificate
 from loratory.exporting.certificates.certification import Reference, certify_folder
-from loratory.exporting.certificates.verification import verify_folder
+from loratory.exporting.certificates.goldens import are_same_goldens
+from loratory.exporting.certificates.verification import open_certified, verify_folder
 from loratory.exporting.export_cards import write_card
 from loratory.exporting.export_target import StagedTarget, describe_export
 from loratory.protocols import Predictor
@@ -48,7 +49,7 @@ class ExportSession:
         self.test_texts = test_texts  # whether goldens may be texts of the test split
         self.notes: list[str] = []
         self._certificates: dict[str, Certificate] = {}  # by digest of what was certified
-        self._exact_digest: str | None = None
+        self._certified: set[str] = set()  # formats of which a folder has its certificate
 
     @cached_property
     def predictor(self) -> Predictor:
@@ -86,7 +87,7 @@ class ExportSession:
         return Reference(facts, describe_fit(self.artifact), goldens)
 
     def certify(self, part: Path, name: str, exporter: Exporter[Any], exact: Path | None) -> None:
-        """Certify a staged folder; raises ParityError."""
+        """Certify a staged folder; raises ParityError, and ArtifactError where nothing of the export answers."""
         if exporter.tolerance_class is None:
             return
         if self.reference is None:
@@ -95,9 +96,15 @@ class ExportSession:
         reference = self._add_evidence(self.reference, name, exporter)
         write_card(part, name, exporter.summary, reference.model, reference.fit)
         digest = None if exact is None else read_certificate(exact).digest
-        made = certify_folder(part, name, exporter, reference, digest)
+        try:
+            made = certify_folder(part, name, exporter, reference, digest)
+        except ArtifactError:
+            if name in self._certified:  # a part beside a folder of the same export, which answers
+                return
+            raise
         if made is not None:
             self._certificates[made.digest] = made
+            self._certified.add(name)
 
     def _add_evidence(self, reference: Reference, name: str, exporter: Exporter[Any]) -> Reference:
         """With the test rows, where the form's class is decided by them; the reading is noted first."""
@@ -141,8 +148,10 @@ class ExportSession:
     def _verify_again(self, folder: Path, exact: Exporter[Any]) -> bool:
         """Whether an earlier export is of this fit and still what it was; it is then as good as one made now."""
         try:
-            certificate = read_certificate(folder)
-            if certificate.values["fit"] != describe_fit(self.artifact):
+            certificate, goldens = open_certified(folder)
+            if self.reference is None or certificate.values["fit"] != describe_fit(self.artifact):
+                return False
+            if not are_same_goldens(goldens, self.reference.goldens):
                 return False
             verify_folder(folder, exact)
         except LoratoryError:

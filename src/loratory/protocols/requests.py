@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from loratory.artifacts.verified_files import VerifiedFiles
 from loratory.errors import UnsupportedTask
@@ -133,9 +133,6 @@ class Backbone(Protocol):
     def generate(self, requests: Sequence[GenerateRequest], alive: Alive = ...) -> list[Generation]:
         """Text behind each prompt; raises UnsupportedTask where it cannot write, or a schema cannot be held."""
 
-    def compute_hidden_states(self, ids: TokenIds, adapter: Adapter | None) -> tuple[Tensor, ...]:
-        """What the embedding and then each layer make of one row, float[T, D] each; the last are the final states."""
-
     def compute_layer_inputs(
         self, first_layer: int, rows: Sequence[TokenIds], precision: str
     ) -> Iterable[tuple[int, Tensor]]:
@@ -155,6 +152,14 @@ class Backbone(Protocol):
 
     def clone_fp32(self) -> Backbone:
         """The same weights in fp32, for another thread."""
+
+
+@runtime_checkable
+class InspectableBackbone(Protocol):
+    """A capability of backbones: they show what each layer makes of a row, as a certificate compares it."""
+
+    def compute_hidden_states(self, ids: TokenIds, adapter: Adapter | None) -> tuple[Tensor, ...]:
+        """What the embedding and then each layer make of one row, float[T, D] each; the last are the final states."""
 
 
 class GeneratedSequence(Protocol):

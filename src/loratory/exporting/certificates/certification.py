@@ -16,7 +16,7 @@ from loratory.exporting.certificates.certificate import (
     make_parity_error,
     seal_certificate,
 )
-from loratory.exporting.certificates.form_facts import check_form_facts, check_padding_side, open_form
+from loratory.exporting.certificates.form_facts import check_form_facts, check_padding_side
 from loratory.exporting.certificates.goldens import GOLDENS_FILE, GoldenSet
 from loratory.exporting.certificates.measurement import Divergence, find_divergence, measure_form
 from loratory.exporting.certificates.model_facts import ModelFacts
@@ -49,14 +49,15 @@ FORM_KEYS = ("files", "max_batch")  # what a form alone knows; all else that it 
 def certify_folder(
     folder: Path, format: str, exporter: Exporter[Any], reference: Reference, exact_member: str | None = None
 ) -> Certificate | None:
-    """Write goldens.jsonl and certificate.json into a staged folder; None where that does not answer by itself.
+    """Write goldens.jsonl and certificate.json into a staged folder; None for an exporter that writes no model.
 
     `exact_member`: the digest of the certificate of the form that this one rounds. Raises ParityError where it is not
-    the fit; whoever stages the folder then removes it.
+    the fit, ArtifactError where it does not answer by itself; whoever stages the folder then removes it.
     """
     kind = get_tolerance_class(exporter, reference.model.head, reference.model.quantised_base)
-    if kind is None or (model := open_form(folder, exporter)) is None:
+    if kind is None:
         return None
+    model = exporter.open(folder)
     if not exporter.applies_temperature:
         plain, goldens = strip_operating_point(reference.model, reference.goldens)
         reference = replace(reference, model=plain, goldens=goldens)

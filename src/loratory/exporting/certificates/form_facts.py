@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
-from loratory.errors import ArtifactError
 from loratory.exporting.certificates.certificate import make_parity_error
 from loratory.protocols import JSON
-from loratory.protocols.exporters import WRITER, ExportedModel, Exporter, get_form_facts
+from loratory.protocols.exporters import WRITER, ExportedModel, get_form_facts
 
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 STAGES: Mapping[str, str] = {  # where an answer goes wrong when a reader is told something else
@@ -27,14 +24,6 @@ STAGES: Mapping[str, str] = {  # where an answer goes wrong when a reader is tol
     "scope": "answer",
     "has_span_rules": "answer",
 }
-
-
-def open_form(folder: Path, exporter: Exporter[Any]) -> ExportedModel | None:
-    """The model of an exported folder; None where it does not answer by itself."""
-    try:
-        return exporter.open(folder)
-    except ArtifactError:
-        return None
 
 
 def check_form_facts(model: ExportedModel, expected: Mapping[str, JSON], where: str) -> None:

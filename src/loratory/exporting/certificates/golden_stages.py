@@ -13,6 +13,7 @@ import torch
 from loratory.backbones.forward.activation_cache import pool_states
 from loratory.backbones.forward.execution import run_locally
 from loratory.data.task_inputs import InputFormat
+from loratory.errors import UnsupportedTask
 from loratory.exporting.certificates.adversarial_texts import fill_window
 from loratory.exporting.certificates.checksums import Floats, compute_checksum
 from loratory.exporting.certificates.golden_texts import GoldenText
@@ -26,6 +27,7 @@ from loratory.protocols import (
     JSON,
     EncodeRequest,
     Input,
+    InspectableBackbone,
     Labelled,
     Prediction,
     Predictor,
@@ -106,7 +108,13 @@ def _make_golden(
     outcome: tuple[int, torch.Tensor, Prediction],
 ) -> Golden:
     row_count, output, prediction = outcome
-    states, head = encoder.network.backbone.compute_hidden_states(ids, encoder.network.adapter), encoder.network.head
+    backbone, head = encoder.network.backbone, encoder.network.head
+    if not isinstance(backbone, InspectableBackbone):
+        raise UnsupportedTask(
+            f"the backbone {backbone.name} does not show what its layers make of a text",
+            allowed="backbones with compute_hidden_states, as those that Loratory loads",
+        )
+    states = backbone.compute_hidden_states(ids, encoder.network.adapter)
     logits = output.double().numpy()
     if logits.ndim > 1:
         logits = logits[: len(ids)]  # rows of one batch are as long as its longest

@@ -164,6 +164,17 @@ def _check_goldens(found: GoldenSet) -> None:
         found.get_members(name)
 
 
-def index_by_id(goldens: Sequence[Golden]) -> Mapping[str, Golden]:
-    """Each by its id."""
-    return {one.id: one for one in goldens}
+def are_same_goldens(one: GoldenSet, other: GoldenSet, tolerance: float = 1e-4) -> bool:
+    """Whether two sets hold the same texts, and the same fit's logits of them."""
+    if [golden.id for golden in one.goldens] != [golden.id for golden in other.goldens]:
+        return False
+    for mine, theirs in zip(one.goldens, other.goldens, strict=True):
+        if (mine.text, mine.tokens) != (theirs.text, theirs.tokens):
+            return False
+        if mine.logits is None or theirs.logits is None:
+            return False  # of a model that writes: it has none to tell one fit from another by
+        if mine.logits.shape != theirs.logits.shape or not np.allclose(
+            mine.logits, theirs.logits, rtol=tolerance, atol=tolerance
+        ):
+            return False
+    return True
