@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
+from loratory.errors import ArtifactError
 from loratory.exporting.certificates.certificate import make_parity_error
 from loratory.protocols import JSON
 from loratory.protocols.exporters import WRITER, ExportedModel, get_form_facts
