@@ -7,7 +7,8 @@ labelled test file (columns text and label as the run reads them). Servers and g
 one machine; one text a request. Texts/s is the highest rate of answers over an open-loop ramp of offered rates,
 the mean over rounds in which the servers take turns. Latency counts from when a request was due. Adapters beside the
 first are the fit's own with noise on their weights: what they answer does not matter there, what they cost does.
-Writes results/serving.json.
+Needs fastapi, for the servers of
+others. Writes results/serving.json.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ from statistics import mean, median
 from typing import Any
 
 from load import Ledger, post, send
-from rivals import quantise
 
 from loratory.experiment.environment import describe_environment
 
@@ -321,6 +321,8 @@ def compare_servers(
 
 def export_rivals(run: Path, folder: Path) -> tuple[Path, Path]:
     """The merged classifier as stock transformers opens it, and as an int8 graph."""
+    from rivals import quantise  # needs fastapi, which Loratory does not
+
     subprocess.run(
         [sys.executable, "-m", "loratory", "export", str(run), "--to", "peft", "--output", str(folder / "stock")],
         check=True,

@@ -21,10 +21,12 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False  # type checkers take it for true; `typing` takes longer to import than all of this module
 
 if TYPE_CHECKING:
+    from loratory.api.bases import bases, get_base, suggest_base
     from loratory.api.classifier import Classifier
     from loratory.api.evaluations import Evaluation, StressResult, StressRow
     from loratory.api.exports import Export, export
     from loratory.api.models import BlockingCallWarning, Model, evaluate, load, stress
+    from loratory.api.registry import gate, open_registry, promote, register, rollback
     from loratory.api.results import Ladder, LadderRow, Run, Verdict
     from loratory.api.runs import CheckResult, Recipe, WrittenSpec, check, init, open_run, read_spec, recipes, run
     from loratory.api.scores import Score
@@ -50,10 +52,12 @@ if TYPE_CHECKING:
     from loratory.specs.spec import Spec
 
 _MODULES = {  # module -> the public names in it
+    "loratory.api.bases": ("bases", "get_base", "suggest_base"),
     "loratory.api.classifier": ("Classifier",),
     "loratory.api.evaluations": ("Evaluation", "StressResult", "StressRow"),
     "loratory.api.exports": ("Export", "export"),
     "loratory.api.models": ("BlockingCallWarning", "Model", "evaluate", "load", "stress"),
+    "loratory.api.registry": ("gate", "open_registry", "promote", "register", "rollback"),
     "loratory.api.results": ("Ladder", "LadderRow", "Run", "Verdict"),
     "loratory.api.runs": (
         "CheckResult",
@@ -125,17 +129,25 @@ __all__ = [
     "VerifiedExport",
     "WrittenSpec",
     "__version__",
+    "bases",
     "check",
     "evaluate",
     "export",
+    "gate",
+    "get_base",
     "init",
     "load",
+    "open_registry",
     "open_run",
+    "promote",
     "read_spec",
     "recipes",
+    "register",
+    "rollback",
     "run",
     "serve",
     "stress",
+    "suggest_base",
     "verify",
 ]
 

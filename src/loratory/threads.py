@@ -18,7 +18,7 @@ from pathlib import Path
 TORCH = "torch"
 # libgomp spins so many rounds (microseconds) before a thread sleeps: long enough for the gap between two products of a
 # step. libomp and Intel's library (macOS, conda) count milliseconds.
-WAIT_VARIABLES = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
+WAIT_VARIABLES = {"GOMP_SPINCOUNT": "5000", "KMP_BLOCKTIME": "0"}
 THREAD_VARIABLE = "OMP_NUM_THREADS"
 WAIT_SETTINGS = ("OMP_WAIT_POLICY", *WAIT_VARIABLES)  # whoever sets one of them has decided
 CGROUP_FOLDER = Path("/sys/fs/cgroup")

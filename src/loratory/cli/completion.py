@@ -19,6 +19,7 @@ from loratory.errors import LoratoryError
 SPEC_SUFFIXES = (".yaml", ".yml")
 DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".xlsx", ".parquet", ".txt", ".gz")
 MAX_VALUES = 200  # words that are offered
+BASE_ACTIONS = ("get", "list", "suggest")
 KEY_ACTIONS = ("add", "list", "revoke")
 
 Completer = Callable[[typer.Context, str], list[str]]
@@ -150,3 +151,9 @@ def complete_task_kind(first: str, typed: str) -> list[str]:
 def complete_key_action(first: str, typed: str) -> tuple[str, ...]:
     """Actions of loratory keys."""
     return KEY_ACTIONS
+
+
+@_offer
+def complete_base_action(first: str, typed: str) -> tuple[str, ...]:
+    """Actions of loratory bases."""
+    return BASE_ACTIONS

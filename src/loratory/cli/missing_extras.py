@@ -21,7 +21,8 @@ EXTRA_BY_LIBRARY: Mapping[str, str] = {  # module -> the smallest extra that bri
     "faker": "redact",
 }
 EXTRA_BY_VERB: Mapping[str, str] = {  # verb -> the extra that it works with
-    **dict.fromkeys(("init", "check", "run", "train", "evaluate", "stress", "report", "doctor"), "train"),
+    **dict.fromkeys(("init", "check", "run", "train", "evaluate", "stress", "report", "doctor", "bases"), "train"),
+    **dict.fromkeys(("register", "releases", "gate", "promote", "rollback", "retire", "gc"), "train"),
     **dict.fromkeys(("predict", "redact", "import", "export", "verify", "discover"), "models"),
     **dict.fromkeys(("serve", "keys", "audit"), "serve"),
 }

@@ -28,7 +28,12 @@ METRICS_FILE = "metrics.json"  # beside a fit that has answered the test set
 
 
 def find_fit_folder(path: Path, contender: str | None = None) -> Path:
-    """The artifact folder: of a run the recommended contender's shipped fit, or that of `contender`."""
+    """The artifact folder: of a run the recommended contender's shipped fit, or that of `contender`.
+
+    A name that is no folder may be a release of the registry: tickets@champion, tickets@3.
+    """
+    if not path.is_dir() and (release := _find_release_folder(path)):
+        return release
     if not path.is_dir():
         raise ArtifactError("there is no such folder", where=str(path), allowed="a run, a fit or an imported folder")
     if own := _find_artifact(path):
@@ -56,6 +61,18 @@ def find_fit_folder(path: Path, contender: str | None = None) -> Path:
     if run.has(f"{inner}/{MANIFEST}"):
         _check_fit_unchanged(run, f"{inner}/{MANIFEST}")
     return folder
+
+
+def _find_release_folder(path: Path) -> Path | None:
+    """The files of the release that a path names; None where it is written as no release is."""
+    from loratory.registry.releases import parse_reference
+
+    if parse_reference(str(path)) is None:
+        return None
+    from loratory.registry.registry import Registry, find_registry_folder
+
+    registry = Registry(find_registry_folder())
+    return registry.checkout(registry.find(str(path)))
 
 
 def _find_artifact(path: Path) -> Path | None:

@@ -60,6 +60,7 @@ def prepare_split(spec: Spec, on_event: EventListener) -> PreparedSplit:
         found = find_label_errors(prepared.parts.train, spec.data.split.seed)
     report = quality_report.inspect_data(prepared.parts, prepared.pairs, lengths, limit, found)
     report = quality_report.add_languages(report, _inspect_languages(spec, prepared))
+    report["base"] = _find_better_base(spec, prepared, report["languages"])
     facts, parts = prepared.describe_split(spec.data), prepared.parts
     if spec.data.clean and found is not None:
         parts, left = drop_label_errors(parts, found.suspects if found.is_useful else ())
@@ -138,6 +139,15 @@ def _inspect_languages(spec: Spec, prepared: PreparedData) -> dict[str, Any] | N
         return None
     texts, origins = prepared.parts.train.texts, [one.origin for one in prepared.parts.train]
     return inspect_languages(texts, origins, tokenizers, generates=isinstance(prepared.task, Conversational))
+
+
+def _find_better_base(spec: Spec, prepared: PreparedData, languages: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The base that the train texts ask for, where it is not that of the ladder."""
+    if languages is None:
+        return None
+    from loratory.experiment.base_suggestions import find_better_base
+
+    return find_better_base(spec, prepared.parts.train, languages)
 
 
 def find_label_errors(examples: Dataset, seed: int) -> label_errors.LabelErrors:

@@ -201,7 +201,7 @@ def _check_base_languages(base: SubwordTokenizer, texts_by_language: Mapping[str
             if not _knows_script(name, pieces, lost, MULTILINGUAL_TOLERANCE if multilingual else 1.0):
                 unfit.append({**measured, "pieces": pieces, "unit": "letter", "unknown": lost})
         elif latin or (other and scripts):
-            pieces = everyday[name] if name else _measure_pieces_per_word(base, texts, 4)
+            pieces = everyday[name] if name else measure_pieces_per_word(base, texts, 4)
             most = (UNFIT_PIECES_RATIO if name else UNRECOGNISED_PIECES_RATIO) * best if latin else FOREIGN_PIECES
             if not multilingual and pieces >= most:
                 unfit.append({**measured, "pieces": pieces})
@@ -211,7 +211,7 @@ def _check_base_languages(base: SubwordTokenizer, texts_by_language: Mapping[str
 
 def measure_everyday_words(base: SubwordTokenizer) -> dict[str, float]:
     """Language -> the pieces that a tokenizer makes of one of its everyday words, the mean."""
-    return {name: _measure_pieces_per_word(base, [f"x {words}"], 1) for name, words in EVERYDAY_WORDS.items()}
+    return {name: measure_pieces_per_word(base, [f"x {words}"], 1) for name, words in EVERYDAY_WORDS.items()}
 
 
 def _knows_script(script: str, pieces: float, unknown_share: float, tolerance: float) -> bool:
@@ -220,7 +220,7 @@ def _knows_script(script: str, pieces: float, unknown_share: float, tolerance: f
     )
 
 
-def _measure_pieces_per_word(base: SubwordTokenizer, texts: Sequence[str], min_letters: int) -> float:
+def measure_pieces_per_word(base: SubwordTokenizer, texts: Sequence[str], min_letters: int) -> float:
     """Tokens of a word of `least` letters or more, the mean, without each text's first word; unknown letters count."""
     pieces = words = 0
     for text, tokens in zip(texts, base.tokenize_with_offsets(texts), strict=True):

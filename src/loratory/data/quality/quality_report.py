@@ -65,6 +65,7 @@ def inspect_data(
         "leaked_test": find_leaked_test_examples(parts, leaks),
         "suspects": _report_label_errors(label_errors),
         "languages": None,
+        "base": None,
     }
     return {**report, "warnings": collect_quality_warnings(report)}
 
@@ -95,6 +96,8 @@ def format_quality_lines(report: Mapping[str, Any]) -> list[str]:
     ]
     if report.get("languages"):
         shown.append(f"languages    {_format_languages(report['languages'])}")
+    if report.get("base"):
+        shown.append(f"base         {_format_base(report['base'])}")
     if report["damage"]["count"]:
         first = report["damage"]["examples"][0]["origin"]
         shown.append(f"encoding     {report['damage']['count']:,} damaged texts, first {first}")
@@ -117,6 +120,12 @@ def _format_languages(found: Mapping[str, Any]) -> str:
     written = {base: judged for base, judged in found["bases"].items() if judged["languages"]}
     each = (f"{base} was written for {_format_base_languages(judged)}" for base, judged in written.items())
     return "; ".join([spoken, *each])
+
+
+def _format_base(found: Mapping[str, Any]) -> str:
+    asked = ", ".join(f"{one['asks_for']} ({one['about']})" for one in found["findings"] if one["asks_for"])
+    better = f"; try base: {found['suggested']}" if found["suggested"] else ""
+    return f"the texts ask for {asked}{better}; evidence: loratory bases suggest SPEC"
 
 
 def _format_base_languages(base_report: Mapping[str, Any]) -> str:

@@ -1,0 +1,1 @@
+"""Releases: what may serve, bound by digest to the evidence that let it."""
