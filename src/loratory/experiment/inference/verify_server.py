@@ -15,9 +15,9 @@ from loratory.experiment.inference.remote import RemoteAnswerer, open_remote
 from loratory.exporting.certificates.certificate import Certificate, make_parity_error
 from loratory.exporting.certificates.goldens import Golden, GoldenSet
 from loratory.exporting.certificates.measurement import find_divergence, measure_form
-from loratory.exporting.certificates.tolerances import TOLERANCES
+from loratory.exporting.certificates.tolerances import SERVED_IN_BF16, TOLERANCES, Tolerances
 from loratory.protocols import Input, Prediction
-from loratory.protocols.exporters import WRITER, StageOutputs, ToleranceClass
+from loratory.protocols.exporters import WRITER, StageOutputs
 
 
 class ServerDialect(Protocol):
@@ -74,7 +74,7 @@ class ServedModel:
         return StageOutputs(probabilities=shares, answer=answer, has_answer=True)
 
 
-PRECISION_CLASSES: Mapping[str, ToleranceClass] = {"fp32": "exact", "bf16": "reduced"}
+SERVER_TOLERANCES: Mapping[str, Tolerances] = {"fp32": TOLERANCES["exact"], "bf16": SERVED_IN_BF16}
 DIFFERENT_SERVER = (
     "serve the fit that was exported, without a fallback that answers in its place; where the server computes in bf16 "
     "(precision: auto may choose it) add --precision bf16"
@@ -100,13 +100,13 @@ def verify_server(request: ServerRequest, certificate: Certificate, goldens: Gol
             allowed="a folder whose fit labels texts or spans",
         )
     asked = _keep_askable(goldens)
-    if request.precision not in PRECISION_CLASSES:
+    if request.precision not in SERVER_TOLERANCES:
         raise SpecError(
             f"there is no tolerance for a server in {request.precision!r}",
             where="--precision",
-            allowed=", ".join(PRECISION_CLASSES),
+            allowed=", ".join(SERVER_TOLERANCES),
         )
-    limits = TOLERANCES[PRECISION_CLASSES[request.precision]]
+    limits = SERVER_TOLERANCES[request.precision]
     with DIALECTS[request.dialect](request.url, request.task) as opened:
         measured = measure_form(ServedModel(opened, certificate.model["labels"]), asked)
     if (found := find_divergence(measured, limits)) is not None:
