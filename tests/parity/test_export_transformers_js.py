@@ -119,7 +119,7 @@ def test_the_graph_gives_the_fit_s_probabilities(family: str, head: str, exporte
 @pytest.mark.parametrize("pooling", ["cls", "max", "last"])
 def test_each_pooling_is_in_the_graph(pooling: str, backbone_of: BackboneOf, tmp_path: Path, in_process: None) -> None:
     encoder = make_label_encoder(backbone_of("bert"))
-    encoder.network.head.pooling = pooling  # type: ignore[union-attr,assignment]
+    encoder.network.head.pooling = pooling  # type: ignore[union-attr]
     export_to(save_fit(tmp_path / "fit", encoder), FORMAT, tmp_path / "out", quantized=False)
     model: Any = load_exporter(FORMAT).open(tmp_path / "out")
     stages = model.run_stages(PROBES)
