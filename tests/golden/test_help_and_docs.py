@@ -50,6 +50,12 @@ def test_help_lines_are_whole_and_no_wider_than_the_page() -> None:
     assert max(len(line) for block in inside for line in block.split("\n")) <= generator().WIDTH
 
 
+OPTIONS_OF_OTHER_PROGRAMS = {  # that exports name: npm, llama.cpp, vLLM
+    *("--prefix", "--ignore-scripts", "--grammar-file", "--enable-lora", "--max-lora-rank", "--lora-modules"),
+    *("--dtype", "--served-model-name", "--chat-template", "--max-model-len"),
+}
+
+
 def test_every_option_that_the_source_speaks_of_is_one_of_the_commands() -> None:
     """Remedies and notes name options; what is named has to be there. `pip` and CSS have options of their own."""
     known = {
@@ -57,6 +63,7 @@ def test_every_option_that_the_source_speaks_of_is_one_of_the_commands() -> None
         "--upgrade",
         "--force-reinstall",
         "--font",
+        *OPTIONS_OF_OTHER_PROGRAMS,
     }
     named = {
         (option, file.name)
