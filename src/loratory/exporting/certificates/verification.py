@@ -15,9 +15,10 @@ from loratory.exporting.certificates.certificate import (
     make_parity_error,
     read_certificate,
 )
-from loratory.exporting.certificates.form_facts import check_form_facts, check_padding_side
+from loratory.exporting.certificates.form_facts import check_form_facts
 from loratory.exporting.certificates.goldens import GoldenSet, read_goldens
 from loratory.exporting.certificates.measurement import Measurement, find_divergence, measure_form
+from loratory.exporting.certificates.tokenizer_files import check_tokenizer_files
 from loratory.exporting.certificates.tolerances import MAX_MARGIN, get_tolerances
 from loratory.protocols.exporters import WRITER, Exporter, ToleranceClass, get_form_facts, get_tolerance_class
 
@@ -86,7 +87,7 @@ def verify_folder(folder: Path, exporter: Exporter[Any]) -> Verification:
         raise ArtifactError(f"{certificate.format} is no model that could be verified", where=str(folder))
     model = exporter.open(folder)
     check_form_facts(model, certificate.model, str(folder))
-    check_padding_side(folder, certificate.model, str(folder))
+    check_tokenizer_files(folder, certificate.model, goldens.goldens, str(folder))
     measured = measure_form(model, goldens, get_form_facts(model).get("max_batch"))
     if (found := find_divergence(measured, get_tolerances(kind, head))) is not None:
         raise make_parity_error(found.stage, found.problem, folder)
