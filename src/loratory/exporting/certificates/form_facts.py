@@ -22,7 +22,7 @@ STAGES: Mapping[str, str] = {  # where an answer goes wrong when a reader is tol
     "task": "labels",
     "output_adapter": "answer",
     "operating_point": "answer",
-    "scope": "answer",
+    "scope": "logits",  # scale and bias of the head
     "has_span_rules": "answer",
 }
 

@@ -53,6 +53,8 @@ def open_certified(folder: Path) -> tuple[Certificate, GoldenSet]:
     certificate = read_certificate(folder)
     check_files(folder, certificate)
     _check_manifest(folder, certificate)
+    if certificate.values["passed"] is not True:
+        raise make_parity_error("digest", "the certificate says itself that this form did not pass", folder)
     described = certificate.values["goldens"]
     file = folder / str(described["file"])
     goldens = read_goldens(file.read_bytes(), file)
