@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from planted_faults.faults import GRAPH, WEIGHTS, WRITER, PlantedFault
+from planted_faults.faults import GRAPH, UNREADABLE, WEIGHTS, WRITER, PlantedFault
 from planted_faults.folders import CERTIFICATE, ExportedFolder
 
 EVERY = (WEIGHTS, GRAPH, WRITER)
@@ -109,7 +109,7 @@ DIGEST_FAULTS = (
     PlantedFault("tolerances are widened", EVERY, DIGEST, change_certificate(widen_tolerances), signed=False),
     PlantedFault("goldens are dropped", EVERY, DIGEST, drop_goldens, signed=False),
     PlantedFault("another run's goldens", EVERY, DIGEST, borrow_goldens, signed=False),
-    PlantedFault("goldens are dropped, digests made to fit", EVERY, DIGEST, drop_goldens),
+    PlantedFault("goldens are dropped, digests made to fit", EVERY, (*DIGEST, UNREADABLE), drop_goldens),
     PlantedFault("a certificate that did not pass", EVERY, DIGEST, claim_failure),
     PlantedFault("texts of goldens are swapped, digests made to fit", EVERY, ("tokens",), borrow_texts),
 )

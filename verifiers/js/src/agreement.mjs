@@ -14,7 +14,7 @@ const STAGE_OF = { // where an answer goes wrong when a reader is told something
   labels: "labels",
   task: "labels",
   operating_point: "answer",
-  scope: "answer",
+  scope: "logits",
 };
 
 /** Note every disagreement at the stage that it would spoil. */

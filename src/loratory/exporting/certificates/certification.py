@@ -16,10 +16,11 @@ from loratory.exporting.certificates.certificate import (
     make_parity_error,
     seal_certificate,
 )
-from loratory.exporting.certificates.form_facts import check_form_facts, check_padding_side
+from loratory.exporting.certificates.form_facts import check_form_facts
 from loratory.exporting.certificates.goldens import GOLDENS_FILE, GoldenSet
 from loratory.exporting.certificates.measurement import Divergence, find_divergence, measure_form
 from loratory.exporting.certificates.model_facts import ModelFacts
+from loratory.exporting.certificates.tokenizer_files import check_tokenizer_files
 from loratory.exporting.certificates.tolerances import MAX_MARGIN, get_tolerances
 from loratory.exporting.certificates.uncalibrated import strip_operating_point
 from loratory.protocols import JSON
@@ -62,7 +63,7 @@ def certify_folder(
         plain, goldens = strip_operating_point(reference.model, reference.goldens)
         reference = replace(reference, model=plain, goldens=goldens)
     facts = _merge_facts(model, reference.model, format)
-    check_padding_side(folder, facts, format)
+    check_tokenizer_files(folder, facts, reference.goldens.goldens, format)
     measured = measure_form(model, reference.goldens, facts.get("max_batch"))
     limits = get_tolerances(kind, reference.model.head)
     if (found := find_divergence(measured, limits)) is not None:

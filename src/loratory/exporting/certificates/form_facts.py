@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 
-from loratory.errors import ArtifactError
 from loratory.exporting.certificates.certificate import make_parity_error
 from loratory.protocols import JSON
-from loratory.protocols.exporters import WRITER, ExportedModel, get_form_facts
+from loratory.protocols.exporters import ExportedModel, get_form_facts
 
-TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 STAGES: Mapping[str, str] = {  # where an answer goes wrong when a reader is told something else
     "max_tokens": "tokens",
     "long": "tokens",
@@ -23,7 +19,7 @@ STAGES: Mapping[str, str] = {  # where an answer goes wrong when a reader is tol
     "task": "labels",
     "output_adapter": "answer",
     "operating_point": "answer",
-    "scope": "answer",
+    "scope": "logits",  # scale and bias of the head
     "has_span_rules": "answer",
 }
 
@@ -37,26 +33,6 @@ def check_form_facts(model: ExportedModel, expected: Mapping[str, JSON], where: 
     for key, stage in STAGES.items():
         if key in found and key in expected and not _agree(found[key], expected[key]):
             raise make_parity_error(stage, f"{key} of the form is {found[key]!r}, expected {expected[key]!r}", where)
-
-
-def check_padding_side(folder: Path, facts: Mapping[str, JSON], where: str) -> None:
-    """Raise ParityError where tokenizer_config.json has an encoder's readers pad on the left.
-
-    We pad rows ourselves, on the right, so no number shows it; positions of a BERT would begin in the padding.
-    """
-    files = facts.get("files")
-    tokenizer = files.get("tokenizer") if isinstance(files, Mapping) else None
-    if not isinstance(tokenizer, str) or facts.get("head") == WRITER:
-        return
-    file = folder / Path(tokenizer).parent / TOKENIZER_CONFIG_FILE
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError) as problem:
-        raise ArtifactError(f"{TOKENIZER_CONFIG_FILE} cannot be read: {problem}", where=str(file)) from problem
-    if isinstance(values, Mapping) and values.get("padding_side") == "left":
-        raise make_parity_error("batch", f"{TOKENIZER_CONFIG_FILE} pads on the left", where)
 
 
 def _agree(found: JSON, expected: JSON) -> bool:

@@ -15,9 +15,10 @@ from loratory.exporting.certificates.certificate import (
     make_parity_error,
     read_certificate,
 )
-from loratory.exporting.certificates.form_facts import check_form_facts, check_padding_side
+from loratory.exporting.certificates.form_facts import check_form_facts
 from loratory.exporting.certificates.goldens import GoldenSet, read_goldens
 from loratory.exporting.certificates.measurement import Measurement, find_divergence, measure_form
+from loratory.exporting.certificates.tokenizer_files import check_tokenizer_files
 from loratory.exporting.certificates.tolerances import MAX_MARGIN, get_tolerances
 from loratory.protocols.exporters import WRITER, Exporter, ToleranceClass, get_form_facts, get_tolerance_class
 
@@ -52,6 +53,8 @@ def open_certified(folder: Path) -> tuple[Certificate, GoldenSet]:
     certificate = read_certificate(folder)
     check_files(folder, certificate)
     _check_manifest(folder, certificate)
+    if certificate.values["passed"] is not True:
+        raise make_parity_error("digest", "the certificate says itself that this form did not pass", folder)
     described = certificate.values["goldens"]
     file = folder / str(described["file"])
     goldens = read_goldens(file.read_bytes(), file)
@@ -86,7 +89,7 @@ def verify_folder(folder: Path, exporter: Exporter[Any]) -> Verification:
         raise ArtifactError(f"{certificate.format} is no model that could be verified", where=str(folder))
     model = exporter.open(folder)
     check_form_facts(model, certificate.model, str(folder))
-    check_padding_side(folder, certificate.model, str(folder))
+    check_tokenizer_files(folder, certificate.model, goldens.goldens, str(folder))
     measured = measure_form(model, goldens, get_form_facts(model).get("max_batch"))
     if (found := find_divergence(measured, get_tolerances(kind, head))) is not None:
         raise make_parity_error(found.stage, found.problem, folder)
