@@ -94,7 +94,7 @@ def test_without_json_a_person_reads_the_result_on_stdout(verb: str, small_run: 
         "evaluate": "* recommended",
         "scores": "accuracy     ",
         "stress": "worst first",
-        "exporters": "stock ",
+        "exporters": "peft ",
         "predict": '{"label": "FRAUD"}',
         "report": "report: runs/tiny/report.html",
     }

@@ -177,7 +177,7 @@ def test_export_writes_a_folder_or_says_why_not(newcomer: Newcomer) -> None:
     shell = newcomer.shell
     listed = shell.run("export", "runs/tickets")
     assert listed.code == 0, listed.stderr
-    assert "stock" in listed.text
+    assert "peft" in listed.text
     refused = shell.run("export", "runs/tickets", "-c", "tfidf", "-o", "none")
     assert refused.code == 2
     assert "to mend it:" in refused.stderr

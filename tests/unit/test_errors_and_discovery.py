@@ -21,10 +21,13 @@ def test_a_message_says_where_what_is_allowed_and_what_to_do() -> None:
     assert str(SpecError("broken")) == "broken"
 
 
-def test_every_error_of_ours_ends_with_two_but_stopping_with_130() -> None:
+def test_every_error_of_ours_ends_with_two_but_for_two() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, LoratoryError)]
     assert len(kinds) >= 9
-    assert {kind.__name__: kind.exit_code for kind in kinds if kind.exit_code != 2} == {"RunInterrupted": 130}
+    assert {kind.__name__: kind.exit_code for kind in kinds if kind.exit_code != 2} == {
+        "RunInterrupted": 130,
+        "ParityError": 3,
+    }
     assert RunInterrupted("x").exit_code == 130
 
 

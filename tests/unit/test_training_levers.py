@@ -154,7 +154,7 @@ def fit_facts(backbone_of: BackboneOf, regime: Lora, train_set: TrainSet) -> tup
 def test_a_head_is_fitted_again_and_the_better_stays(backbone_of: BackboneOf) -> None:
     few = make_train_set()
     off, plain = fit_facts(backbone_of, Lora(rank=4, refit_head=False), few)
-    on, made = fit_facts(backbone_of, Lora(rank=4), few)  # few examples: by default
+    on, made = fit_facts(backbone_of, Lora(rank=4, refit_head=None), few)  # by the number of examples
     assert "refit_head" not in off
     before, after = on["refit_head"]["before"], on["refit_head"]["after"]
     assert before == pytest.approx(off["best"])

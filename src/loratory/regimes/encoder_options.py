@@ -85,9 +85,9 @@ class EncoderOptions(RegimeOptions):
         "is pooled, else 0. 0: not at all.",
     )
     refit_head: bool | None = Field(
-        None,
+        False,
         description="Fit the pooled head once more, alone, on the states of the trained backbone; the better of both "
-        "heads on validation stays. Default: where labels have few examples (a median of at most 16).",
+        "heads on validation stays. null: where labels have few examples (a median of at most 16).",
     )
     contrastive: ContrastiveSpec | None = Field(
         None, description="Supervised contrastive warm-up with hard negatives (pooled head)."

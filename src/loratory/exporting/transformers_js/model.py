@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from loratory.backbones.loading.tokenizers import replace_surrogates
 from loratory.errors import ArtifactError, make_missing_extra
+from loratory.exporting.encoder_fits import FACTS_FILE
 from loratory.exporting.transformers_js.layout import MODEL_FILE
 from loratory.protocols.exporters import StageOutputs
 
@@ -25,9 +26,10 @@ class GraphModel:
     tokenizer: Any
     output_names: tuple[str, ...]
     pad_token_id: int
+    temperature: float  # is inside the graph's logits, and taken out of those that are shown
 
     def run_stages(self, texts: Sequence[str]) -> list[StageOutputs]:
-        """The texts in one padded batch, cut where tokenizer.json says. The temperature is inside the logits."""
+        """The texts in one padded batch, cut where tokenizer.json says."""
         if not texts:
             return []
         rows = [self.tokenizer.encode(replace_surrogates(text)).ids for text in texts]
@@ -42,7 +44,7 @@ class GraphModel:
         """Of a text, or of each of its tokens."""
         own = (logits[: len(ids)] if logits.ndim > 1 else logits).astype(np.float64)
         shares = np.exp(own - own.max(-1, keepdims=True))
-        return StageOutputs(tuple(ids), None, own, shares / shares.sum(-1, keepdims=True))
+        return StageOutputs(tuple(ids), None, own * self.temperature, shares / shares.sum(-1, keepdims=True))
 
 
 def open_graph(folder: Path, file: str = MODEL_FILE) -> GraphModel:
@@ -66,4 +68,6 @@ def open_graph(folder: Path, file: str = MODEL_FILE) -> GraphModel:
     session = onnxruntime.InferenceSession(str(folder / file), options, providers=["CPUExecutionProvider"])
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     names = tuple(config["id2label"][str(place)] for place in range(len(config["id2label"])))
-    return GraphModel(session, Tokenizer.from_file(str(folder / "tokenizer.json")), names, config["pad_token_id"] or 0)
+    temperature = float(json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))["temperature"])
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return GraphModel(session, tokenizer, names, config["pad_token_id"] or 0, temperature)
