@@ -67,8 +67,7 @@ def gate(reference: str, *, registry: str | Path | None = None) -> GateOutcome:
     """
     opened = open_registry(registry)
     release = opened.find(reference)
-    champion = next((one for one in opened.list_releases(release.name) if "champion" in one.aliases), None)
-    return judge_release(opened, release, champion)
+    return judge_release(opened, release, opened.find_champion(release.name))
 
 
 def promote(

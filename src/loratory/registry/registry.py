@@ -174,7 +174,7 @@ class Registry:
         if alias not in ALIASES:
             raise SpecError(f"there is no alias {alias!r}{suggest_nearest(alias, ALIASES)}", allowed=", ".join(ALIASES))
         release = self.find(reference)
-        champion = self._find_champion(release.name)
+        champion = self.find_champion(release.name)
         outcome = judge(release, champion)
         if not outcome.holds:
             failed = "\n  ".join(line.says for line in outcome.lines if not line.holds)
@@ -201,7 +201,8 @@ class Registry:
         write_head(self._head_file, entry)
         return outcome
 
-    def _find_champion(self, name: str) -> Release | None:
+    def find_champion(self, name: str) -> Release | None:
+        """The champion of this name; None where there is none yet."""
         with self._database.read() as connection:
             version = self._read_aliases(connection, name).get("champion")
             return None if version is None else self._read_release(connection, name, version)

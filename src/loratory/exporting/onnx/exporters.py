@@ -49,17 +49,26 @@ def check_graph_support(artifact: Artifact) -> LoratoryError | None:
     )
 
 
-class OnnxExporter:
-    """The exact graph: adapter merged, head, temperature and names of labels inside."""
+class GraphExporter:
+    """What all forms of the graph share: the fits that they take, and how they are opened."""
 
-    summary: ClassVar[str] = "one graph from token ids to probabilities (fp32), for ONNX Runtime in any language"
-    tolerance_class: ClassVar[ToleranceClass | None] = "exact"
     applies_temperature: ClassVar[bool] = True
-    exact_form: ClassVar[str | None] = None
+    exact_form: ClassVar[str | None] = EXACT_FORM
     Options: ClassVar[type[BaseModel]] = OnnxOptions
 
     def check_support(self, artifact: Artifact) -> LoratoryError | None:
         return check_graph_support(artifact)
+
+    def open(self, folder: Path) -> ExportedModel:
+        return open_graph(folder)
+
+
+class OnnxExporter(GraphExporter):
+    """The exact graph: adapter merged, head, temperature and names of labels inside."""
+
+    summary: ClassVar[str] = "one graph from token ids to probabilities (fp32), for ONNX Runtime in any language"
+    tolerance_class: ClassVar[ToleranceClass | None] = "exact"
+    exact_form: ClassVar[str | None] = None  # it starts from the fit
 
     def export(self, artifact: Artifact, target: ExportTarget, options: OnnxOptions) -> list[str]:
         from loratory.backbones.pool import TorchBackbonePool
@@ -70,21 +79,12 @@ class OnnxExporter:
             write_exact_graph(folder, predictor)
         return []
 
-    def open(self, folder: Path) -> ExportedModel:
-        return open_graph(folder)
 
-
-class OnnxFp16Exporter:
+class OnnxFp16Exporter(GraphExporter):
     """Weights in fp16, which are unpacked when the graph is opened; sums in fp32."""
 
     summary: ClassVar[str] = "the graph of onnx with its weights in fp16: half the size"
     tolerance_class: ClassVar[ToleranceClass | None] = "reduced"
-    applies_temperature: ClassVar[bool] = True
-    exact_form: ClassVar[str | None] = EXACT_FORM
-    Options: ClassVar[type[BaseModel]] = OnnxOptions
-
-    def check_support(self, artifact: Artifact) -> LoratoryError | None:
-        return check_graph_support(artifact)
 
     def export(self, artifact: Artifact, target: ExportTarget, options: OnnxOptions) -> list[str]:
         from loratory.exporting.onnx.weight_storage import store_as_fp16
@@ -92,21 +92,12 @@ class OnnxFp16Exporter:
         round_exact_graph(target, store_as_fp16, {})
         return []
 
-    def open(self, folder: Path) -> ExportedModel:
-        return open_graph(folder)
 
-
-class Int8WeightsExporter:
+class Int8WeightsExporter(GraphExporter):
     """Weights in int8 with a scale for each row, unpacked when the graph is opened; sums in fp32."""
 
     summary: ClassVar[str] = "the graph of onnx with int8 weights, a scale for each row: a quarter of the size"
     tolerance_class: ClassVar[ToleranceClass | None] = "quantised"
-    applies_temperature: ClassVar[bool] = True
-    exact_form: ClassVar[str | None] = EXACT_FORM
-    Options: ClassVar[type[BaseModel]] = OnnxOptions
-
-    def check_support(self, artifact: Artifact) -> LoratoryError | None:
-        return check_graph_support(artifact)
 
     def export(self, artifact: Artifact, target: ExportTarget, options: OnnxOptions) -> list[str]:
         from loratory.exporting.onnx.weight_storage import store_as_int8
@@ -114,30 +105,18 @@ class Int8WeightsExporter:
         round_exact_graph(target, store_as_int8, {})
         return []
 
-    def open(self, folder: Path) -> ExportedModel:
-        return open_graph(folder)
 
-
-class Int8Exporter:
+class Int8Exporter(GraphExporter):
     """Weights and activations in int8. The scale of activations is that of a whole call, so a row is always alone."""
 
     summary: ClassVar[str] = "dynamic int8 for CPUs: a quarter of the size, faster, one text a call"
     tolerance_class: ClassVar[ToleranceClass | None] = "quantised"
-    applies_temperature: ClassVar[bool] = True
-    exact_form: ClassVar[str | None] = EXACT_FORM
-    Options: ClassVar[type[BaseModel]] = OnnxOptions
-
-    def check_support(self, artifact: Artifact) -> LoratoryError | None:
-        return check_graph_support(artifact)
 
     def export(self, artifact: Artifact, target: ExportTarget, options: OnnxOptions) -> list[str]:
         from loratory.exporting.onnx.weight_storage import compute_in_int8
 
         round_exact_graph(target, compute_in_int8, {"max_batch": 1})
         return ["int8 takes one text a call: in a batch a neighbour's text would change an answer"]
-
-    def open(self, folder: Path) -> ExportedModel:
-        return open_graph(folder)
 
 
 def open_graph(folder: Path) -> ExportedModel:
