@@ -83,25 +83,36 @@ class Registry:
             ).fetchone()
             if known and known["retired_at"] is None:
                 return self._read_release(connection, name, known["version"])
-            if known:
-                return self._restore(connection, name, known["version"], digest, by)
-            row = connection.execute("SELECT max(version) AS most FROM releases WHERE name = ?", (name,)).fetchone()
-            version = (row["most"] or 0) + 1
-            entry = append_entry(connection, _name_user(by), "register", name, version, {"digest": digest})
-            connection.execute(
-                "INSERT INTO releases (name, version, digest, contents, created_at, created_by) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                (name, version, digest, text, entry.at, entry.by),
+            entry = (
+                self._restore(connection, name, known["version"], digest, by)
+                if known
+                else self._insert_release(connection, name, digest, text, by)
             )
-            release = self._read_release(connection, name, version)
+            assert entry.version is not None
+            release = self._read_release(connection, name, entry.version)
         write_head(self._head_file, entry)
         return release
 
-    def _restore(self, connection: sqlite3.Connection, name: str, version: int, digest: str, by: str | None) -> Release:
+    def _insert_release(
+        self, connection: sqlite3.Connection, name: str, digest: str, text: str, by: str | None
+    ) -> HistoryEntry:
+        row = connection.execute("SELECT max(version) AS most FROM releases WHERE name = ?", (name,)).fetchone()
+        version = (row["most"] or 0) + 1
+        entry = append_entry(connection, _name_user(by), "register", name, version, {"digest": digest})
+        connection.execute(
+            "INSERT INTO releases (name, version, digest, contents, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?)",
+            (name, version, digest, text, entry.at, entry.by),
+        )
+        return entry
+
+    def _restore(
+        self, connection: sqlite3.Connection, name: str, version: int, digest: str, by: str | None
+    ) -> HistoryEntry:
         """A retired release whose run is registered again is in use again, under its old version."""
-        append_entry(connection, _name_user(by), "register", name, version, {"digest": digest, "restored": True})
+        facts: dict[str, JSON] = {"digest": digest, "restored": True}
+        entry = append_entry(connection, _name_user(by), "register", name, version, facts)
         connection.execute("UPDATE releases SET retired_at = NULL WHERE name = ? AND version = ?", (name, version))
-        return self._read_release(connection, name, version)
+        return entry
 
     @property
     def _head_file(self) -> Path:
